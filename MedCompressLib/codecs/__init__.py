@@ -1,0 +1,109 @@
+"""One interface for every codec, and the registry that finds a codec by its id.
+
+A codec is what numcodecs means by one: an id, `encode`, `decode`, and a JSON configuration that together with the
+model bytes and the payload is all that decoding needs. A codec sees *slabs*: int32 arrays of shape
+(frames, k, j, i) whose values were brought into [0, maximum] by `MedCompressLib.samples`. It never sees files,
+geometry, floats or padding rules.
+
+Guarantees every codec makes (tested for each of them by `Testing/codec_contract.py`):
+
+* `decode(encode(slab), slab.shape)` equals `slab` when the quality is lossless;
+* `encode` is a pure function of the slab, the configuration and the model: the same bytes on every machine, with any
+  number of threads;
+* `decode` of any byte string returns an array of the asked shape or raises `FormatError`; it takes no memory beyond a
+  small multiple of the asked shape;
+* instances are immutable after construction and safe to share between threads.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..errors import FormatError
+
+Progress = Callable[[float], None]
+
+
+class Codec(ABC):
+    """A codec fitted to one volume.
+
+    Attributes
+    ----------
+    codec_id : str
+        The name in the file and on the command line.
+    presets : dict of str to str
+        Preset name to one sentence for the user; the first is the default.
+    slab_slices : int
+        How many slices (k) a slab should have when the volume allows it.
+    """
+
+    codec_id: str
+    presets: dict[str, str]
+    slab_slices: int = 16
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, spacing: tuple[float, float, float],
+            progress: Progress | None = None) -> Codec:
+        """Choose every parameter for one volume.
+
+        Parameters
+        ----------
+        slabs : sequence of (frames, k, j, i) int32 arrays
+            The whole volume; may be lazy, so take each slab as seldom as possible.
+        maximum : int
+            No sample is above it; none is below 0. At most 2**24 - 1.
+        preset : str
+            A key of `presets`.
+        spacing : (k, j, i) in mm
+            A hint only: it may steer choices, never exactness.
+        progress : callable, optional
+            Called with a fraction in [0, 1]; may raise to cancel.
+        """
+
+    @abstractmethod
+    def get_config(self) -> dict:
+        """Plain JSON from which, with the model bytes, `from_config` restores an equal codec."""
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: dict, model: bytes) -> Codec:
+        """Raise FormatError when the configuration or the model is not valid."""
+
+    @property
+    def model(self) -> bytes:
+        """What is shared by all slabs of this volume (tables, weights) and travels in the file once."""
+        return b""
+
+    @abstractmethod
+    def encode(self, slab: np.ndarray) -> bytes:
+        """Payload of one slab, an int32 array of shape (frames, k, j, i) with values in [0, maximum]."""
+
+    @abstractmethod
+    def decode(self, payload: bytes, shape: tuple[int, int, int, int]) -> np.ndarray:
+        """The slab again: an int32 array of `shape`. Raise FormatError on a payload that cannot be one."""
+
+
+_MODULES = {"wavelet": ".wavelet", "neural": ".neural", "runs": ".runs", "raw": ".raw"}
+
+
+def codec_ids() -> list[str]:
+    """Ids of all codecs, the default one first."""
+    return list(_MODULES)
+
+
+def get_codec(codec_id: str) -> type[Codec]:
+    """The codec class of that id, imported on first use.
+
+    Raises
+    ------
+    FormatError
+        No such codec in this version.
+    """
+    if codec_id not in _MODULES:
+        raise FormatError(f"There is no codec named {codec_id!r}; this version has {', '.join(_MODULES)}.")
+    return importlib.import_module(_MODULES[codec_id], __name__).CODEC

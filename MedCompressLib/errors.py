@@ -1,0 +1,17 @@
+"""The errors a caller can meet. Each carries one sentence: what is wrong and what to do."""
+
+
+class MedCompressError(ValueError):
+    """Base of every error raised on purpose by this library."""
+
+
+class FormatError(MedCompressError):
+    """The bytes are not a valid `.mcz` file: wrong magic, truncated, damaged, or beyond a stated limit."""
+
+
+class UnsupportedError(MedCompressError):
+    """The input is valid but is something this library declines to handle; the message gives the reason."""
+
+
+class Cancelled(MedCompressError):
+    """Raised by a `progress` callback to stop the work; nothing partial is left behind."""
