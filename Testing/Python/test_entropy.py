@@ -1,0 +1,132 @@
+"""The entropy stage through its two public ends, and its count tables."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from MedCompressLib.entropy import GroupDecoder, encode_groups
+from MedCompressLib.entropy.tables import COUNT_OF_CODE, MAX_CODE, code_of_count, fit_table
+from MedCompressLib.errors import FormatError
+
+INT32 = st.integers(-(2**31), 2**31 - 1)
+
+
+def round_trip(symbols, groups, n_groups, pieces=1):
+    symbols, groups = np.asarray(symbols, np.int32), np.asarray(groups, np.uint16)
+    data = encode_groups(symbols, groups, n_groups)
+    decoder = GroupDecoder(data, len(symbols))
+    decoded = np.concatenate([decoder.decode(part) for part in np.array_split(groups, pieces)])
+    decoder.finish()
+    assert decoded.dtype == np.int32
+    np.testing.assert_array_equal(decoded, symbols)
+    return data
+
+
+def laplace(seed, count, n_groups):
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(0, n_groups, count).astype(np.uint8)
+    return np.rint(rng.laplace(0, 0.3 * 1.1**groups)).astype(np.int32), groups
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 10, 1000])
+def test_encode_a_few(count):
+    round_trip(np.arange(count) % 7 - 3, np.zeros(count), 1)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.one_of(st.integers(-4, 4), INT32), st.integers(0, 5)), max_size=200), st.integers(1, 7))
+def test_any_symbols_in_any_groups(pairs, pieces):
+    symbols, groups = [s for s, _ in pairs], [g for _, g in pairs]
+    round_trip(symbols, groups, 6, pieces)
+
+
+def test_extremes_far_apart_in_one_group():
+    round_trip([-(2**31), 2**31 - 1, 0, 0, 0, 2**31 - 1], [0] * 6, 1)
+
+
+def test_constant_groups_cost_no_bits():
+    data = round_trip(np.repeat([5, -9], 100_000), np.repeat([0, 1], 100_000), 2)
+    assert len(data) < 32
+
+
+def test_size_is_close_to_the_entropy_of_the_groups():
+    symbols, groups = laplace(0, 300_000, 20)
+    ideal = 0.0
+    for group in range(20):
+        counts = np.unique(symbols[groups == group], return_counts=True)[1]
+        ideal -= (counts * np.log2(counts / counts.sum())).sum() / 8
+    assert len(round_trip(symbols, groups, 20, pieces=13)) < 1.01 * ideal
+
+
+def test_same_input_same_bytes_for_ever():
+    """A golden stream: these bytes are part of the format."""
+    symbols = (np.arange(5000) * 7919 % 257 % 31 - 12).astype(np.int32)
+    symbols[::700] = 1 << 20
+    data = encode_groups(symbols, (np.arange(5000) % 3).astype(np.uint8), 4)
+    assert hashlib.sha256(data).hexdigest() == "1d25aa3f0ee4121e6fe28504d798e113f16cedd0c70752cd291d9d16d1c867fd"
+
+
+def test_the_decoder_hands_out_no_more_than_there_is():
+    decoder = GroupDecoder(encode_groups(np.zeros(4, np.int32), np.zeros(4, np.uint8), 1), 4)
+    decoder.decode(np.zeros(3, np.uint8))
+    with pytest.raises(FormatError, match="shorter than needed"):
+        decoder.decode(np.zeros(2, np.uint8))
+    with pytest.raises(FormatError, match="more symbols than voxels"):
+        decoder.finish()
+    with pytest.raises(FormatError, match="shorter than needed"):
+        decoder.decode(np.ones(1, np.uint8))
+
+
+def test_a_stream_beyond_the_limit_is_refused():
+    data = encode_groups(np.zeros(1000, np.int32), np.zeros(1000, np.uint8), 1)
+    with pytest.raises(FormatError, match="declares 1000"):
+        GroupDecoder(data, 999)
+
+
+def test_wrong_use_is_said_plainly():
+    with pytest.raises(ValueError, match="one group"):
+        encode_groups(np.zeros(3, np.int32), np.zeros(2, np.uint8), 1)
+    with pytest.raises(ValueError, match="below n_groups"):
+        encode_groups(np.zeros(3, np.int32), np.full(3, 4, np.uint8), 4)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_damaged_streams_never_crash(seed):
+    rng = np.random.default_rng(seed)
+    symbols, groups = laplace(seed, 2000, 9)
+    symbols[rng.integers(0, 2000, 4)] = 1 << 25
+    data = bytearray(encode_groups(symbols, groups, 9))
+    if seed % 3 == 0:
+        del data[rng.integers(0, len(data)):]
+    else:
+        for at in rng.integers(0, len(data) if seed % 3 == 1 else 60, rng.integers(1, 4)):
+            data[at] = rng.integers(0, 256)
+    try:
+        GroupDecoder(bytes(data), 2000).decode(groups)
+    except FormatError as error:
+        assert "damaged" in str(error)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=80))
+def test_garbage_is_refused_or_harmless(data):
+    try:
+        GroupDecoder(data, 100)
+    except FormatError:
+        pass
+
+
+def test_counts_are_rounded_by_six_percent_at_most():
+    counts = np.unique(np.geomspace(1, 2**26, 4000).astype(np.int64))
+    rounded = COUNT_OF_CODE[code_of_count(counts)]
+    assert np.all(rounded > 0) and np.all(abs(rounded - counts) <= counts / 15)
+    assert np.all(np.diff(COUNT_OF_CODE) > 0) and len(COUNT_OF_CODE) == MAX_CODE
+    assert code_of_count(np.array([0]))[0] == 0
+
+
+def test_lone_outliers_are_escaped_not_tabled():
+    table = fit_table(np.append(np.arange(200) % 11, [90_000, -90_000]).astype(np.int32))
+    assert (table.low, table.size) == (0, 11)
