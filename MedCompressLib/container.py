@@ -1,0 +1,299 @@
+"""The `.mcz` file: which bytes stand where. FORMAT.md is its specification.
+
+    fixed part   magic, version, lengths and checksums of what follows, digest of the voxels, IJK-to-RAS matrix
+    header       JSON: what the voxels are and how they are coded (`header.Header`)
+    metadata     JSON of the user's, deflated; nothing when it is empty
+    index        one entry per slab: offset, lengths, checksum, digest
+    model        what the codec shares between slabs
+    slabs        payload and residue of each, in the order of their numbers
+
+Knows sections and checksums and nothing of voxels or codecs. Guarantees: a `Reader` takes no memory for a length before
+it has held it against the size of the file and a limit; everything it returns has passed its CRC-32C; whatever is wrong
+with the bytes, it raises `FormatError`. It reads only what it is asked for.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import BinaryIO
+
+import numpy as np
+
+from .checksum import crc32c
+from .errors import FormatError, UnsupportedError
+from .header import HEADER_LIMIT, Header, dump_json, parse_json
+from .slabs import SlabGrid
+from .volume import Volume
+
+# Like PNG's, the magic shows the usual ways to break a binary file: the first byte has its top bit set, then come a
+# carriage return with a line feed, the end-of-file character of DOS, and a lone line feed.
+MAGIC = b"\x89MCZ\r\n\x1a\n"
+VERSION = 1
+
+METADATA_LIMIT = 32 << 20
+MODEL_LIMIT = 64 << 20
+SLAB_COUNT_LIMIT = 1 << 20
+
+# magic, version, reserved, header length and CRC, metadata length and CRC, slab count, index CRC, model CRC and length,
+# file length, voxel digest, matrix; then the CRC of all this.
+_FIXED = struct.Struct("<8sHHIIIIIIIQQ32s16d")
+_CRC = struct.Struct("<I")
+FIXED_LENGTH = _FIXED.size + _CRC.size
+
+INDEX_ENTRY = np.dtype([("offset", "<u8"), ("payload_length", "<u4"), ("residue_length", "<u4"), ("crc32c", "<u4"),
+                        ("storage", "<u4"), ("digest", "V8")])
+# How the samples of a slab are stored.
+CODED, RAW = 0, 1
+
+
+@dataclass(frozen=True)
+class StoredSlab:
+    """A slab as the file has it.
+
+    Attributes
+    ----------
+    payload, residue : bytes
+        The samples, and what `SampleMap` split off.
+    storage : int
+        `CODED`: the payload is the codec's. `RAW`: it is that of the codec "raw", whatever the file's codec is.
+    digest : bytes
+        The first 8 bytes of the digest of the slab's voxels.
+    """
+
+    payload: bytes
+    residue: bytes
+    storage: int
+    digest: bytes
+
+
+class Writer:
+    """Writes a file section by section; the slabs are not kept.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for writing and seeking, empty.
+    header : Header
+    ijk_to_ras : (4, 4) float64 ndarray
+    metadata : dict
+        Plain JSON.
+    model : bytes
+    """
+
+    def __init__(self, file: BinaryIO, header: Header, ijk_to_ras: np.ndarray, metadata: dict, model: bytes) -> None:
+        self._file = file
+        self._matrix = [float(number) for number in ijk_to_ras.ravel()]
+        self._header = header.to_json()
+        self._metadata = _deflate(metadata)
+        self._model = model
+        count = len(header.grid)
+        for length, limit, what in ((len(model), MODEL_LIMIT, "bytes of model"), (count, SLAB_COUNT_LIMIT, "slabs")):
+            if length > limit:
+                raise UnsupportedError(f"The volume needs {length} {what}; the format allows {limit}.")
+        self._index = np.zeros(count, dtype=INDEX_ENTRY)
+        self._written = 0
+        # Nothing but zeros stands where the magic belongs until the file is whole.
+        file.write(bytes(FIXED_LENGTH))
+        file.write(self._header)
+        file.write(self._metadata)
+        file.write(self._index.tobytes())
+        file.write(model)
+        self._offset = FIXED_LENGTH + len(self._header) + len(self._metadata) + self._index.nbytes + len(model)
+
+    def append(self, slab: StoredSlab) -> None:
+        """Write the next slab."""
+        crc = crc32c(slab.payload + slab.residue)
+        self._index[self._written] = (self._offset, len(slab.payload), len(slab.residue), crc, slab.storage,
+                                      np.void(slab.digest))
+        self._file.write(slab.payload)
+        self._file.write(slab.residue)
+        self._written += 1
+        self._offset += len(slab.payload) + len(slab.residue)
+
+    def finish(self, voxel_digest: bytes) -> None:
+        """Write the index and the fixed part, which make the file valid."""
+        index = self._index.tobytes()
+        fixed = _FIXED.pack(MAGIC, VERSION, 0, len(self._header), crc32c(self._header), len(self._metadata),
+                            crc32c(self._metadata), len(self._index), crc32c(index), crc32c(self._model),
+                            len(self._model), self._offset, voxel_digest, *self._matrix)
+        self._file.seek(FIXED_LENGTH + len(self._header) + len(self._metadata))
+        self._file.write(index)
+        self._file.seek(0)
+        self._file.write(fixed + _CRC.pack(crc32c(fixed)))
+        self._file.flush()
+
+
+class Reader:
+    """Reads a file; model and slabs only when they are asked for.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading and seeking.
+
+    Attributes
+    ----------
+    header : Header
+    ijk_to_ras : (4, 4) float64 ndarray
+    metadata : dict
+    grid : SlabGrid
+    voxel_digest : bytes
+        `checksum.combined_digest` of all slices.
+    index : structured ndarray of INDEX_ENTRY
+    file_length : int
+    section_lengths : dict of str to int
+        Bytes of fixed part, header, metadata, index, model and slabs.
+
+    Raises
+    ------
+    FormatError
+        The file is no `.mcz` file, or is truncated, damaged or beyond a limit.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.file_length = file.seek(0, io.SEEK_END)
+        fixed = self._read(0, min(FIXED_LENGTH, self.file_length))
+        check_magic(fixed)
+        if len(fixed) < FIXED_LENGTH:
+            raise FormatError(f"The file is truncated: it has only {self.file_length} bytes.")
+        (_, version, reserved, header_length, header_crc, metadata_length, metadata_crc, slab_count, index_crc,
+         self._model_crc, model_length, file_length, self.voxel_digest, *matrix) = _FIXED.unpack(fixed[:_FIXED.size])
+        if version > VERSION:
+            raise FormatError(f"The file has version {version} of the format, this MedCompress reads up to {VERSION}; "
+                              "update it.")
+        _check_crc(fixed[:_FIXED.size], _CRC.unpack(fixed[_FIXED.size:])[0], "fixed part")
+        if version != VERSION or reserved:
+            raise FormatError(f"The file has version {version}.{reserved} of the format, which does not exist.")
+        if file_length != self.file_length:
+            raise FormatError(f"The file should have {file_length} bytes and has {self.file_length}: it was truncated or "
+                              "something was added to it.")
+        lengths = {"fixed": FIXED_LENGTH, "header": header_length, "metadata": metadata_length,
+                   "index": slab_count * INDEX_ENTRY.itemsize, "model": model_length}
+        limits = {"header": HEADER_LIMIT, "metadata": METADATA_LIMIT, "model": MODEL_LIMIT,
+                  "index": SLAB_COUNT_LIMIT * INDEX_ENTRY.itemsize}
+        for name, limit in limits.items():
+            if lengths[name] > limit:
+                raise FormatError(f"The file declares {lengths[name]} bytes of {name}, the limit is {limit}.")
+        payload = file_length - sum(lengths.values())
+        if payload < 0:
+            raise FormatError("The file declares sections that do not fit into it.")
+        self.section_lengths = {**lengths, "slabs": payload}
+        text = self._read(FIXED_LENGTH, header_length + metadata_length + lengths["index"])
+        metadata_start, index_start = header_length, header_length + metadata_length
+        self._model_start = FIXED_LENGTH + len(text)
+        _check_crc(text[:metadata_start], header_crc, "header")
+        _check_crc(text[metadata_start:index_start], metadata_crc, "metadata")
+        _check_crc(text[index_start:], index_crc, "index")
+        self.header = Header.from_json(text[:metadata_start])
+        self.grid: SlabGrid = self.header.grid
+        self.index = np.frombuffer(text[index_start:], dtype=INDEX_ENTRY)
+        self._check_index()
+        self.metadata = _inflate(text[metadata_start:index_start])
+        try:
+            described = Volume(np.zeros((1, 1, 1), np.uint8), np.reshape(matrix, (4, 4)), metadata=self.metadata)
+        except UnsupportedError as error:
+            raise FormatError(f"The file describes no valid volume: {error}") from None
+        self.ijk_to_ras = described.ijk_to_ras
+
+    @cached_property
+    def model(self) -> bytes:
+        """The codec's model."""
+        model = self._read(self._model_start, self.section_lengths["model"])
+        _check_crc(model, self._model_crc, "model")
+        return model
+
+    def read_slab(self, number: int) -> StoredSlab:
+        """The slab with that number."""
+        entry = self.index[number]
+        payload_length, residue_length = int(entry["payload_length"]), int(entry["residue_length"])
+        stored = self._read(int(entry["offset"]), payload_length + residue_length)
+        frames, slices = self.grid.ranges(number)
+        _check_crc(stored, int(entry["crc32c"]), f"slab {number} (slices {slices.start} to {slices.stop - 1})")
+        return StoredSlab(stored[:payload_length], stored[payload_length:], int(entry["storage"]),
+                          entry["digest"].tobytes())
+
+    def _check_index(self) -> None:
+        if len(self.index) != len(self.grid):
+            raise FormatError(f"The file has {len(self.index)} slabs; its header asks for {len(self.grid)}.")
+        if np.any(self.index["storage"] > RAW):
+            raise FormatError("The file stores a slab in a way that this version does not know; update MedCompress.")
+        # One after the other without gap or overlap, the last at the end of the file. The lengths have 32 bits and there
+        # are at most 2**20 of each, so the sum cannot overflow.
+        lengths = self.index["payload_length"].astype(np.uint64) + self.index["residue_length"]
+        ends = np.uint64(self._model_start + self.section_lengths["model"]) + np.cumsum(lengths, dtype=np.uint64)
+        if int(ends[-1]) != self.file_length or np.any(self.index["offset"] != ends - lengths):
+            raise FormatError("The slabs in the file's index do not follow each other from the model to the file's end.")
+
+    def _read(self, offset: int, length: int) -> bytes:
+        self._file.seek(offset)
+        data = self._file.read(length)
+        if len(data) != length:
+            raise FormatError("The file became shorter while it was read.")
+        return data
+
+
+def check_magic(start: bytes) -> None:
+    """Raise FormatError, with the likely reason, unless the first bytes of a file are those of an `.mcz` file."""
+    if start[:len(MAGIC)] == MAGIC:
+        return
+    if not start:
+        raise FormatError("The file is empty.")
+    if start[1:4] == MAGIC[1:4]:
+        raise FormatError("The file was damaged on its way by a transfer in text mode; copy it again in binary mode.")
+    if not any(start):
+        raise FormatError("The file starts with zeros: its writing was interrupted.")
+    raise FormatError("This is not an .mcz file.")
+
+
+def _check_crc(data: bytes, expected: int, what: str) -> None:
+    if crc32c(data) != expected:
+        raise FormatError(f"The file is damaged: the checksum of its {what} does not match.")
+
+
+def _deflate(metadata: dict) -> bytes:
+    if not metadata:
+        return b""
+    text = dump_json(metadata)
+    if len(text) > METADATA_LIMIT:
+        raise UnsupportedError(f"The metadata takes {len(text)} bytes as JSON; the format allows {METADATA_LIMIT}.")
+    return zlib.compress(text, 9)
+
+
+def _inflate(stored: bytes) -> dict:
+    if not stored:
+        return {}
+    inflater = zlib.decompressobj()
+    try:
+        text = inflater.decompress(stored, METADATA_LIMIT + 1)
+    except zlib.error as error:
+        raise FormatError(f"The metadata of the file cannot be inflated: {error}.") from None
+    if len(text) > METADATA_LIMIT:
+        raise FormatError(f"The metadata of the file is larger than the limit of {METADATA_LIMIT} bytes.")
+    if not inflater.eof or inflater.unused_data:
+        raise FormatError("The metadata of the file does not end where it should.")
+    return parse_json(text, "metadata")
+
+
+def open_bytes(data: bytes | bytearray | memoryview | str | os.PathLike | BinaryIO) -> BinaryIO:
+    """The bytes of an `.mcz` file, its path, or the open file itself, as a binary file to read from.
+
+    Raises
+    ------
+    OSError
+        There is no such file, or it may not be read.
+    UnsupportedError
+        `data` is none of these.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        return open(data, "rb")
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return io.BytesIO(data)
+    if hasattr(data, "read") and hasattr(data, "seek"):
+        return data
+    raise UnsupportedError(f"Give the bytes of an .mcz file or its path, not {type(data).__name__}.")
