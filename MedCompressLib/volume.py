@@ -43,7 +43,7 @@ class SequenceAxis:
 
     def __post_init__(self) -> None:
         if isinstance(self.values, str):
-            raise UnsupportedError("The values of a sequence axis must be a list with one text per frame, not one text.")
+            raise UnsupportedError("The values of a sequence axis must be a list, one text per frame.")
         self.values = list(self.values)
         for text in (self.index_name, self.unit, *self.values):
             if type(text) is not str:
@@ -108,7 +108,7 @@ class Volume:
             elif array.ndim in (3, 5):
                 axes = "kji" if array.ndim == 3 else "tkjic"
             else:
-                raise UnsupportedError(f"An array of {array.ndim} axes is no volume; give three (k, j, i), four or five; "
+                raise UnsupportedError(f"An array of {array.ndim} axes is no volume, which has three to five; "
                                        "array[numpy.newaxis] makes a single slice a volume.")
         return cls(array, np.eye(4) if ijk_to_ras is None else ijk_to_ras, axes, sequence,
                    {} if metadata is None else metadata)
@@ -128,8 +128,8 @@ class Volume:
         frames = np.asarray(frames)
         t_count, rest = divmod(frames.shape[0], components) if frames.ndim == 4 and components > 0 else (0, 1)
         if rest or ("t" not in axes and t_count != 1) or ("c" not in axes and components != 1):
-            raise UnsupportedError(f"Frames of shape {frames.shape} with {components} components per voxel do not make a "
-                                   f"volume with axes {axes!r}.")
+            raise UnsupportedError(f"Frames of shape {frames.shape} with {components} components do not make a volume "
+                                   f"with axes {axes!r}.")
         voxels = frames.reshape(t_count, components, *frames.shape[1:])
         voxels = np.moveaxis(voxels, 1, 4)
         voxels = voxels if "c" in axes else voxels[..., 0]
@@ -197,8 +197,8 @@ class Volume:
             self.sequence = SequenceAxis(self.sequence.index_name, self.sequence.unit,
                                          [str(frame) for frame in range(self.frames)])
         if len(self.sequence.values) != self.frames:
-            raise UnsupportedError(f"The sequence axis has {len(self.sequence.values)} values for {self.frames} frames; "
-                                   "give one per frame.")
+            raise UnsupportedError(f"The sequence axis has {len(self.sequence.values)} values for {self.frames} "
+                                   "frames; give one per frame.")
 
 
 def _checked_voxels(voxels: np.ndarray, axes: str) -> np.ndarray:
@@ -209,7 +209,7 @@ def _checked_voxels(voxels: np.ndarray, axes: str) -> np.ndarray:
         raise UnsupportedError(f"Voxels of type {voxels.dtype} are not supported; convert them to one of "
                                f"{', '.join(dtype.name for dtype in DTYPES)}.")
     if voxels.ndim != len(axes):
-        raise UnsupportedError(f"The array has {voxels.ndim} axes but {axes!r} names {len(axes)}; pass the axes that fit.")
+        raise UnsupportedError(f"The array has {voxels.ndim} axes but {axes!r} names {len(axes)}; pass other axes.")
     if 0 in voxels.shape:
         raise UnsupportedError(f"The array is empty: its shape is {voxels.shape}.")
     return np.ascontiguousarray(voxels, dtype=native)
@@ -267,8 +267,8 @@ def _check_json(value: object, where: str, depth: int) -> None:
         if not math.isfinite(value):
             raise UnsupportedError(f"JSON has no {value}, so {where} cannot be one; write it as text.")
     elif kind not in (int, bool, type(None)):
-        raise UnsupportedError(f"{where} is a {kind.__name__}, which is not plain JSON; use dict, list, str, int, float, "
-                               "bool or None.")
+        raise UnsupportedError(f"{where} is a {kind.__name__}, which is not plain JSON; use dict, list, str, int, "
+                               "float, bool or None.")
 
 
 def _canonical_json(metadata: dict) -> str:
