@@ -1,0 +1,16 @@
+"""Exact, much smaller files for medical volumes.
+
+    import MedCompressLib as mc
+    volume = mc.read("chest.nrrd")
+    mc.write("chest.mcz", volume)
+    part = mc.decompress("chest.mcz", slices=slice(40, 56))
+"""
+
+from .api import VerifyReport, compress, decompress, info, read, verify, write
+from .errors import Cancelled, FormatError, MedCompressError, UnsupportedError
+from .volume import SequenceAxis, Volume
+
+__version__ = "0.1.0"
+
+__all__ = ["Cancelled", "FormatError", "MedCompressError", "SequenceAxis", "UnsupportedError", "VerifyReport", "Volume",
+           "compress", "decompress", "info", "read", "verify", "write"]

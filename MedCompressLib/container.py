@@ -15,7 +15,6 @@ with the bytes, it raises `FormatError`. It reads only what it is asked for.
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -171,8 +170,8 @@ class Reader:
         if version != VERSION or reserved:
             raise FormatError(f"The file has version {version}.{reserved} of the format, which does not exist.")
         if file_length != self.file_length:
-            raise FormatError(f"The file should have {file_length} bytes and has {self.file_length}: it was truncated or "
-                              "something was added to it.")
+            raise FormatError(f"The file should have {file_length} bytes and has {self.file_length}: it was truncated "
+                              "or something was added to it.")
         lengths = {"fixed": FIXED_LENGTH, "header": header_length, "metadata": metadata_length,
                    "index": slab_count * INDEX_ENTRY.itemsize, "model": model_length}
         limits = {"header": HEADER_LIMIT, "metadata": METADATA_LIMIT, "model": MODEL_LIMIT,
@@ -213,7 +212,7 @@ class Reader:
         entry = self.index[number]
         payload_length, residue_length = int(entry["payload_length"]), int(entry["residue_length"])
         stored = self._read(int(entry["offset"]), payload_length + residue_length)
-        frames, slices = self.grid.ranges(number)
+        slices = self.grid.ranges(number)[1]
         _check_crc(stored, int(entry["crc32c"]), f"slab {number} (slices {slices.start} to {slices.stop - 1})")
         return StoredSlab(stored[:payload_length], stored[payload_length:], int(entry["storage"]),
                           entry["digest"].tobytes())
@@ -223,12 +222,12 @@ class Reader:
             raise FormatError(f"The file has {len(self.index)} slabs; its header asks for {len(self.grid)}.")
         if np.any(self.index["storage"] > RAW):
             raise FormatError("The file stores a slab in a way that this version does not know; update MedCompress.")
-        # One after the other without gap or overlap, the last at the end of the file. The lengths have 32 bits and there
-        # are at most 2**20 of each, so the sum cannot overflow.
+        # One after the other without gap or overlap, the last at the end of the file. The lengths have 32 bits and
+        # there are at most 2**20 of each, so the sum cannot overflow.
         lengths = self.index["payload_length"].astype(np.uint64) + self.index["residue_length"]
         ends = np.uint64(self._model_start + self.section_lengths["model"]) + np.cumsum(lengths, dtype=np.uint64)
         if int(ends[-1]) != self.file_length or np.any(self.index["offset"] != ends - lengths):
-            raise FormatError("The slabs in the file's index do not follow each other from the model to the file's end.")
+            raise FormatError("The slabs in the file's index do not follow each other up to the end of the file.")
 
     def _read(self, offset: int, length: int) -> bytes:
         self._file.seek(offset)
@@ -278,22 +277,3 @@ def _inflate(stored: bytes) -> dict:
     if not inflater.eof or inflater.unused_data:
         raise FormatError("The metadata of the file does not end where it should.")
     return parse_json(text, "metadata")
-
-
-def open_bytes(data: bytes | bytearray | memoryview | str | os.PathLike | BinaryIO) -> BinaryIO:
-    """The bytes of an `.mcz` file, its path, or the open file itself, as a binary file to read from.
-
-    Raises
-    ------
-    OSError
-        There is no such file, or it may not be read.
-    UnsupportedError
-        `data` is none of these.
-    """
-    if isinstance(data, (str, os.PathLike)):
-        return open(data, "rb")
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return io.BytesIO(data)
-    if hasattr(data, "read") and hasattr(data, "seek"):
-        return data
-    raise UnsupportedError(f"Give the bytes of an .mcz file or its path, not {type(data).__name__}.")

@@ -1,4 +1,5 @@
-"""The JSON texts of an `.mcz` file: the header, which says what the voxels are and how they are coded, and the metadata.
+"""The JSON texts of an `.mcz` file: the header, which says what the voxels are and how they are coded, and the
+metadata.
 
 Knows the meaning of every header field and nothing of where in the file the text stands.
 """

@@ -1,0 +1,358 @@
+"""What users of the library call: read, write, compress, decompress, verify, info.
+
+Every function that can fail on what it is given raises a `MedCompressError` (a `ValueError`) with one sentence that
+says what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from .codecs import Progress
+from .container import MAGIC, RAW, VERSION, Reader
+from .decode import SlabDecoder, check_digest, decode_volume, decodes_to
+from .encode import encode_volume
+from .errors import FormatError, MedCompressError, UnsupportedError
+from .replacing import replacing
+from .slabs import default_threads
+from .volume import Volume
+
+SUFFIX = ".mcz"
+
+Source = bytes | bytearray | memoryview | str | os.PathLike
+
+
+def compress(volume: Volume | np.ndarray, codec: str = "auto", preset: str | None = None,
+             progress: Progress | None = None, threads: int | None = None) -> bytes:
+    """Compress a volume without loss.
+
+    Parameters
+    ----------
+    volume : Volume or ndarray
+        An array is taken as `Volume.from_array` takes it: (k, j, i), (k, j, i, components) or (t, k, j, i), of the
+        eight integer types, float32 or float64.
+    codec : str
+        "auto" (runs for label maps, wavelet for everything else), or the id of a codec: see `codecs.codec_ids`.
+    preset : str, optional
+        One of the codec's presets, see its `presets`; the first by default.
+    progress : callable, optional
+        Called in this thread with a fraction from 0 to 1 that never falls; what it raises stops the work and comes out
+        here.
+    threads : int, optional
+        How many threads work; by default one per processor, at most 8. The bytes do not depend on it.
+
+    Returns
+    -------
+    bytes
+        An `.mcz` file. `decompress` returns a Volume that equals `volume` in every voxel (NaN payloads and negative
+        zeros too), in type, shape, matrix, axes, sequence and metadata.
+
+    Raises
+    ------
+    MedCompressError
+        Something that is no volume, an unknown codec or preset, or a volume beyond the limits of the format.
+    """
+    file = io.BytesIO()
+    encode_volume(_as_volume(volume), file, codec, preset, _threads(threads), _rising(progress))
+    return file.getvalue()
+
+
+def decompress(data: Source, slices: slice | None = None, threads: int | None = None,
+               progress: Progress | None = None) -> Volume:
+    """Restore the volume of an `.mcz` file, or some slices of it.
+
+    Parameters
+    ----------
+    data : bytes-like or path
+        The file, or where it is.
+    slices : slice, optional
+        Which slices (k), understood as in indexing: `slice(40, 56)`, `slice(-10, None)`. Only the slabs that hold them
+        are read and decoded; the matrix of the result says where they lie.
+    threads, progress
+        As in `compress`.
+
+    Returns
+    -------
+    Volume
+        Every voxel has been checked against the digest that was taken before compression.
+
+    Raises
+    ------
+    FormatError
+        The bytes are no `.mcz` file, or are damaged. No voxel of a damaged slab is ever returned.
+    MedCompressError
+        No such file, or no such slices.
+    """
+    with _opened(data) as file:
+        return decode_volume(Reader(file), slices, _threads(threads), _rising(progress))
+
+
+def read(path: str | os.PathLike, series_uid: str | None = None, threads: int | None = None,
+         progress: Progress | None = None) -> Volume:
+    """Read an `.mcz` file, an image file (NRRD, NHDR, NIfTI, MHA, MHD) or a folder with a DICOM series.
+
+    An `.mcz` file is known by its content, whatever its name.
+
+    Parameters
+    ----------
+    path : str or path
+    series_uid : str, optional
+        Which series, when a DICOM folder holds several (`dicom.list_series` names them).
+    threads, progress
+        As in `compress`; for `.mcz` files.
+
+    Raises
+    ------
+    MedCompressError
+        No such file, an unknown or damaged format, several series to choose from, or something that a `Volume` cannot
+        hold exactly.
+    """
+    path = Path(path)
+    if path.is_dir():
+        from .dicom import read_series
+        return read_series(path, series_uid)
+    if series_uid is not None:
+        raise UnsupportedError(f"{path} is not a folder, so there is no series to choose in it.")
+    with _opened(path) as file:
+        start = file.read(len(MAGIC))
+    if start == MAGIC or path.suffix.lower() == SUFFIX:
+        return decompress(path, threads=threads, progress=progress)
+    from .image_files import read_image
+    return read_image(path)
+
+
+def write(path: str | os.PathLike, volume: Volume | np.ndarray, codec: str = "auto", preset: str | None = None,
+          progress: Progress | None = None, threads: int | None = None, overwrite: bool = False,
+          verify: bool = True) -> None:
+    """Compress a volume into an `.mcz` file.
+
+    The file takes its name only when it is whole, on the disk and (with `verify`) has been decoded again and found
+    equal to `volume`; until then, and when anything goes wrong or is cancelled, an old file of that name stays as it
+    was. The new file is written beside it, in the same folder.
+
+    Parameters
+    ----------
+    path : str or path
+        Any name; by custom it ends in `.mcz`.
+    volume, codec, preset, progress, threads
+        As in `compress`.
+    overwrite : bool
+        Whether an existing file may be replaced.
+    verify : bool
+        Decode what was written and compare, before the old file is replaced.
+
+    Raises
+    ------
+    MedCompressError
+        The file exists or cannot be written, or what `compress` raises.
+    """
+    volume = _as_volume(volume)
+    threads = _threads(threads)
+    progress = _rising(progress)
+    share = 0.6 if verify else 1.0
+    with replacing(path, overwrite) as file:
+        encode_volume(volume, file, codec, preset, threads, lambda fraction: progress(share * fraction))
+        if verify and not decodes_to(Reader(file), volume, threads,
+                                     lambda fraction: progress(share + (1 - share) * fraction)):
+            raise MedCompressError("What was written does not decode to the same volume, so it was discarded; please "
+                                   "report this as an error of MedCompress.")
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What `verify` found.
+
+    Attributes
+    ----------
+    problems : list of str
+        One sentence for each thing that is wrong; empty when the file is whole.
+    slabs : int
+        How many slabs the file has.
+    damaged_slabs : list of int
+        Numbers of those that cannot be decoded; the slices of the others can still be had by
+        `decompress(path, slices=...)`.
+    damaged_slices : list of (int, int)
+        First and last slice (k) of each of these.
+    voxel_sha256 : str
+        Hexadecimal digest of the decoded voxels (FORMAT.md says of what); empty unless everything was decoded.
+    """
+
+    problems: list[str]
+    slabs: int
+    damaged_slabs: list[int]
+    damaged_slices: list[tuple[int, int]]
+    voxel_sha256: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def verify(data: Source, threads: int | None = None, progress: Progress | None = None) -> VerifyReport:
+    """Check every checksum of an `.mcz` file and decode everything, keeping a few slabs in memory at a time.
+
+    Parameters
+    ----------
+    data : bytes-like or path
+    threads, progress
+        As in `compress`.
+
+    Returns
+    -------
+    VerifyReport
+        Damage is reported, not raised.
+
+    Raises
+    ------
+    MedCompressError
+        The file cannot be opened or read at all.
+    """
+    progress = _rising(progress)
+    with _opened(data) as file:
+        try:
+            reader = Reader(file)
+            decoder = SlabDecoder(reader)
+        except FormatError as error:
+            return VerifyReport([str(error)], 0, [], [], "")
+        digests = np.empty((*reader.header.frames_shape[:2], 32), dtype=np.uint8)
+        problems, damaged = [], []
+        for number, found in _each_slab(reader, decoder, _threads(threads)):
+            if isinstance(found, FormatError):
+                problems.append(str(found))
+                damaged.append(number)
+            else:
+                digests[reader.grid.ranges(number)] = found
+            progress((number + 1) / len(reader.grid))
+        if not problems:
+            try:
+                check_digest(reader, digests)
+            except FormatError as error:
+                problems.append(str(error))
+        slices = [reader.grid.ranges(number)[1] for number in damaged]
+        return VerifyReport(problems, len(reader.grid), damaged, [(part.start, part.stop - 1) for part in slices],
+                            "" if problems else reader.voxel_digest.hex())
+
+
+def info(data: Source) -> dict:
+    """What an `.mcz` file holds, as plain JSON; no voxel is decoded, and neither model nor slabs are read.
+
+    Returns
+    -------
+    dict
+        `format_version`, `file_bytes`, `voxel_bytes`, `ratio` (voxel bytes to file bytes), `bits_per_voxel` (of the
+        whole file), `codec`, `preset`, `codec_config`, `quality`, `shape`, `axes`, `dtype`, `spacing_mm` (k, j, i),
+        `ijk_to_ras`, `sequence`, `samples`, `slabs` (their count, size and how many are stored raw), `section_bytes`,
+        `voxel_sha256` and `metadata`.
+
+    Raises
+    ------
+    MedCompressError
+        The file cannot be opened, is no `.mcz` file, or is damaged.
+    """
+    with _opened(data) as file:
+        reader = Reader(file)
+    header = reader.header
+    voxels = math.prod(header.shape)
+    voxel_bytes = voxels * header.dtype.itemsize
+    spacing = Volume(np.zeros((1, 1, 1), np.uint8), reader.ijk_to_ras).spacing
+    sequence = header.sequence and {"index_name": header.sequence.index_name, "unit": header.sequence.unit,
+                                    "values": header.sequence.values}
+    return {
+        "format_version": VERSION,
+        "file_bytes": reader.file_length,
+        "voxel_bytes": voxel_bytes,
+        "ratio": voxel_bytes / reader.file_length,
+        "bits_per_voxel": 8 * reader.file_length / voxels,
+        "codec": header.codec_id,
+        "preset": header.preset,
+        "codec_config": header.codec_config,
+        "quality": header.quality,
+        "shape": list(header.shape),
+        "axes": header.axes,
+        "dtype": header.dtype.name,
+        "spacing_mm": list(spacing),
+        "ijk_to_ras": reader.ijk_to_ras.tolist(),
+        "sequence": sequence,
+        "samples": header.samples_config,
+        "slabs": {"count": len(reader.grid), "frames": header.slab_frames, "slices": header.slab_slices,
+                  "stored_raw": int(np.count_nonzero(reader.index["storage"] == RAW))},
+        "section_bytes": reader.section_lengths,
+        "voxel_sha256": reader.voxel_digest.hex(),
+        "metadata": reader.metadata,
+    }
+
+
+def _each_slab(reader: Reader, decoder: SlabDecoder, threads: int) -> Iterator[tuple[int, np.ndarray | FormatError]]:
+    """Every slab's number with the digests of its slices, or with what is wrong with it."""
+    number = 0
+    while number < len(reader.grid):
+        # After an error the iterator is spent: go on behind the damaged slab with a new one.
+        with closing(decoder.decode(range(number, len(reader.grid)), threads)) as results:
+            try:
+                for _, digests in results:
+                    yield number, digests
+                    number += 1
+            except FormatError as error:
+                yield number, error
+                number += 1
+
+
+@contextmanager
+def _opened(data: Source | BinaryIO) -> Iterator[BinaryIO]:
+    """The bytes, the file of that name, or the open file itself, as a binary file."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        yield io.BytesIO(data)
+    elif isinstance(data, (str, os.PathLike)):
+        path = Path(data)
+        if not path.exists():
+            raise MedCompressError(f"There is no file {path}; check the path.")
+        try:
+            with open(path, "rb") as file:
+                yield file
+        except OSError as error:
+            raise MedCompressError(f"{path} cannot be read: {error.strerror or error}.") from error
+    elif hasattr(data, "read") and hasattr(data, "seek"):
+        yield data
+    else:
+        raise UnsupportedError(f"Give the bytes of an {SUFFIX} file or its path, not {type(data).__name__}.")
+
+
+def _as_volume(volume: Volume | np.ndarray) -> Volume:
+    if isinstance(volume, Volume):
+        return volume
+    if isinstance(volume, np.ndarray):
+        return Volume.from_array(volume)
+    raise UnsupportedError(f"Give a Volume or a numpy array, not {type(volume).__name__}.")
+
+
+def _threads(threads: int | None) -> int:
+    if threads is None:
+        return default_threads()
+    if type(threads) is not int or threads < 1:
+        raise UnsupportedError(f"The number of threads must be a whole number above 0, not {threads!r}.")
+    return threads
+
+
+def _rising(progress: Progress | None) -> Progress:
+    """A callback that may be called with anything and passes on only what is more than before."""
+    highest = -1.0
+
+    def report(fraction: float) -> None:
+        nonlocal highest
+        fraction = min(max(float(fraction), 0.0), 1.0)
+        if fraction > highest:
+            highest = fraction
+            if progress is not None:
+                progress(fraction)
+
+    return report

@@ -1,0 +1,160 @@
+"""From the bytes of an `.mcz` file to voxels, slab by slab.
+
+    Reader -> Codec -> SampleMap -> voxels
+
+Guarantees: every slab that is returned has the digest that was taken of its voxels before they were encoded, also when
+only a part of a file is decoded; the same voxels with any number of threads; beside the result, memory for a few slabs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+
+import numpy as np
+
+from .checksum import combined_digest, slice_digests
+from .codecs import Progress, get_codec
+from .codecs.raw import RawCodec
+from .container import RAW, Reader, StoredSlab
+from .errors import FormatError, MedCompressError, UnsupportedError
+from .samples import SampleMap
+from .slabs import SlabSequence, ordered_map
+from .volume import Volume
+
+
+class SlabDecoder:
+    """Decodes the slabs of one file.
+
+    Parameters
+    ----------
+    reader : Reader
+
+    Raises
+    ------
+    FormatError
+        The configuration of the codec or of the sample map, or the model, is not valid.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        header = reader.header
+        self._reader = reader
+        self._dtype = header.dtype
+        self._samples = SampleMap.from_config(header.samples_config)
+        if self._samples.dtype != header.dtype:
+            raise FormatError("The sample map of the file is for another type of voxel than its header names.")
+        self._codec = get_codec(header.codec_id).from_config(header.codec_config, reader.model)
+        self._raw = RawCodec.for_maximum(self._samples.maximum)
+
+    def decode(self, numbers: Iterable[int], threads: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Voxels (frames, k, j, i) of slabs, each with the digests of its slices, in the order asked for.
+
+        Reading happens in the calling thread, decoding in `threads` others; close the iterator when leaving early.
+        """
+        return ordered_map(self._decode, ((number, self._reader.read_slab(number)) for number in numbers), threads)
+
+    def _decode(self, item: tuple[int, StoredSlab]) -> tuple[np.ndarray, np.ndarray]:
+        number, stored = item
+        codec = self._raw if stored.storage == RAW else self._codec
+        try:
+            samples = codec.decode(stored.payload, self._reader.grid.slab_shape(number))
+            voxels = self._samples.inverse(samples, stored.residue)
+        except (MedCompressError, MemoryError) as error:
+            raise FormatError(f"Slab {number} cannot be decoded. {error}") from error
+        digests = slice_digests(voxels)
+        if combined_digest(digests)[:8] != stored.digest:
+            raise FormatError(f"Slab {number} decodes to other voxels than were stored, so they are not returned: the "
+                              "file was tampered with, or this machine does not compute exactly.")
+        return voxels, digests
+
+
+def decode_volume(reader: Reader, slices: slice | None, threads: int, progress: Progress) -> Volume:
+    """The volume, or some slices of it as a volume that lies where they lay.
+
+    Parameters
+    ----------
+    reader : Reader
+    slices : slice, optional
+        Along k; its start and stop are understood as in indexing, negative ones too; its step must be 1. Only the slabs
+        that hold them are read.
+    threads : int
+    progress : callable
+        Called in this thread with a fraction in [0, 1]; may raise to cancel.
+    """
+    header = reader.header
+    frames, k_count, _, _ = header.frames_shape
+    start, stop = (0, k_count) if slices is None else _bounds(slices, k_count)
+    shape = list(header.shape)
+    shape[header.axes.index("k")] = stop - start
+    progress(0.0)
+    decoder = SlabDecoder(reader)
+    try:
+        voxels = np.empty(shape, dtype=header.dtype)
+    except (MemoryError, ValueError):
+        raise UnsupportedError(f"There is not enough memory for a volume of shape {tuple(shape)}; ask for some slices "
+                               "of it.") from None
+    # (t, k, j, i, c), whatever axes there are: a view, into which frame t * components + c goes.
+    by_frame = voxels.reshape(-1, stop - start, *header.frames_shape[2:], header.components)
+    digests = np.empty((frames, k_count, 32), dtype=np.uint8)
+    numbers = reader.grid.touching(start, stop)
+    with closing(decoder.decode(numbers, threads)) as results:
+        for done, (number, (slab, slab_digests)) in enumerate(zip(numbers, results, strict=True), start=1):
+            f_range, k_range = reader.grid.ranges(number)
+            digests[f_range, k_range] = slab_digests
+            first, last = max(k_range.start, start), min(k_range.stop, stop)
+            for f, frame in zip(range(f_range.start, f_range.stop), slab, strict=True):
+                t, c = divmod(f, header.components)
+                by_frame[t, first - start:last - start, :, :, c] = frame[first - k_range.start:last - k_range.start]
+            progress(done / len(numbers))
+    if len(numbers) == len(reader.grid):
+        check_digest(reader, digests)
+    matrix = reader.ijk_to_ras.copy()
+    matrix[:3, 3] += start * matrix[:3, 2]
+    return Volume(voxels, matrix, header.axes, header.sequence, reader.metadata)
+
+
+def decodes_to(reader: Reader, volume: Volume, threads: int, progress: Progress) -> bool:
+    """Whether a file decodes to the very same volume, which is found out slab by slab.
+
+    Parameters
+    ----------
+    reader : Reader
+    volume : Volume
+    threads, progress
+        As in `decode_volume`.
+    """
+    header = reader.header
+    # `equals` on volumes of one voxel, as everything but the voxels themselves.
+    ours, theirs = (Volume(np.zeros((1, 1, 1), np.uint8), matrix, metadata=metadata) for matrix, metadata in
+                    ((reader.ijk_to_ras, reader.metadata), (volume.ijk_to_ras, volume.metadata)))
+    if not (header.axes == volume.axes and header.dtype == volume.dtype and header.shape == volume.shape
+            and header.sequence == volume.sequence and ours.equals(theirs)):
+        return False
+    bits = f"u{header.dtype.itemsize}"
+    slabs = SlabSequence(volume.as_frames(), reader.grid)
+    digests = np.empty((*header.frames_shape[:2], 32), dtype=np.uint8)
+    with closing(SlabDecoder(reader).decode(range(len(slabs)), threads)) as results:
+        for number, (slab, digests[reader.grid.ranges(number)]) in enumerate(results):
+            if not np.array_equal(slab.view(bits), slabs[number].view(bits)):
+                return False
+            progress((number + 1) / len(slabs))
+    check_digest(reader, digests)
+    return True
+
+
+def check_digest(reader: Reader, digests: np.ndarray) -> None:
+    """Raise FormatError unless the (frames, k, 32) digests of all slices make up the one in the file."""
+    if combined_digest(digests) != reader.voxel_digest:
+        raise FormatError("The decoded voxels do not have the SHA-256 that the file states, so they are not returned.")
+
+
+def _bounds(slices: slice, k_count: int) -> tuple[int, int]:
+    try:
+        start, stop, step = slices.indices(k_count)
+    except (AttributeError, TypeError):
+        raise UnsupportedError(f"Give slices as slice(start, stop), not {slices!r}.") from None
+    if step != 1:
+        raise UnsupportedError(f"Slices are returned as they follow each other; a step of {step} is not possible.")
+    if start >= stop:
+        raise UnsupportedError(f"There are no slices {slices.start} to {slices.stop} in a volume of {k_count}.")
+    return start, stop

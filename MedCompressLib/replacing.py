@@ -1,0 +1,66 @@
+"""Writing a file so that its name always stands for a whole one: the old or the new."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import MedCompressError
+
+
+@contextmanager
+def replacing(path: str | os.PathLike, overwrite: bool) -> Iterator[BinaryIO]:
+    """A new binary file, open for reading and writing, that takes the place of `path` when the block ends well.
+
+    Until then it lies in the same folder under a temporary name (`.medcompress-*.part`); when the block raises it is
+    removed and `path` is as it was. The new file reaches the disk before the old one goes, keeps its permissions, and
+    is written where a symbolic link points to.
+
+    Raises
+    ------
+    MedCompressError
+        There is such a file and `overwrite` is false, the folder is missing, or the file cannot be written (no
+        permission, a full disk).
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise MedCompressError(f"{path} is a folder; give the name of a file.")
+    if not target.parent.is_dir():
+        raise MedCompressError(f"There is no folder {target.parent}; create it first.")
+    _check_absent(target, overwrite)
+    temporary = target.with_name(f".medcompress-{secrets.token_hex(8)}.part")
+    try:
+        with open(temporary, "x+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _check_absent(target, overwrite)  # it may have come into being meanwhile
+        if target.exists():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise MedCompressError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        with suppress(OSError):  # gone when all went well
+            temporary.unlink()
+    _sync_folder(target.parent)
+
+
+def _check_absent(target: Path, overwrite: bool) -> None:
+    if target.exists() and not overwrite:
+        raise MedCompressError(f"{target} exists; choose another name or allow overwriting.")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the new name to the disk where the system can (Windows cannot open a folder)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
