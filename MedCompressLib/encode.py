@@ -23,8 +23,8 @@ from .samples import SampleMap
 from .slabs import SlabGrid, SlabSequence, ordered_map
 from .volume import Volume
 
-# Label maps are integers with few distinct values in long runs along a row. On 22 volumes, neighbours in a row differ at
-# 0.1 to 2 % of the voxels in label maps, and at 40 to 98 % in images of every modality.
+# Label maps are integers with few distinct values in long runs along a row. On 22 volumes, neighbours in a row differ
+# at 0.1 to 2 % of the voxels in label maps, and at 40 to 98 % in images of every modality.
 LABEL_CHANGES = 0.1
 LABEL_VALUES = 4096
 _PROBED_SLICES = 16
