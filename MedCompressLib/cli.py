@@ -1,0 +1,280 @@
+"""The command line: `medcompress compress | decompress | info | verify`.
+
+Everything it does is done by the library; here are only arguments, what is printed, and exit codes. Results go to
+standard output; errors (one line) and the progress bar to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DONE, FAILED, USAGE, CANCELLED = 0, 1, 2, 130
+
+_EPILOG = """\
+exit codes: 0 done; 1 the input is bad or something could not be read or written, standard error has one line that says
+what; 2 wrong usage; 130 cancelled by Ctrl-C or a terminate signal, with no partial file left behind.
+"""
+_BAR_WIDTH = 40
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Without the program's name; by default those of the process.
+    """
+    options = _parser().parse_args(arguments)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's metadata may hold what the terminal cannot show
+    from .errors import Cancelled, MedCompressError
+    try:
+        with _terminate_like_interrupt():
+            code = options.run(options)
+        sys.stdout.flush()
+        return code
+    except (KeyboardInterrupt, Cancelled):
+        _complain("cancelled")
+        return CANCELLED
+    except BrokenPipeError:
+        # Nobody reads any more. What is still buffered has nowhere to go when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (MedCompressError, OSError) as error:
+        _complain(str(error))
+    except MemoryError:
+        _complain("there is not enough memory for this volume; use fewer threads, or decompress some --slices of it")
+    return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import __version__
+    from .codecs import codec_ids
+
+    parser = argparse.ArgumentParser(
+        prog="medcompress", epilog=_EPILOG,
+        description="Store medical volumes in far less space, and bring them back exactly.")
+    parser.add_argument("--version", action="version", version=f"medcompress {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    compress = commands.add_parser("compress", help="compress an image file or a DICOM folder into an .mcz file",
+                                   description="Compress a volume into an .mcz file, which is decoded again and "
+                                               "compared before it takes its name.")
+    compress.add_argument("input", type=Path, metavar="INPUT",
+                          help="NRRD, NHDR, NIfTI, MHA or MHD file, folder with a DICOM series, or .mcz file")
+    compress.add_argument("output", type=Path, metavar="OUTPUT", nargs="?",
+                          help="the file to write; by default beside INPUT, its name ending in .mcz")
+    compress.add_argument("--codec", choices=["auto", *codec_ids()], default="auto",
+                          help="auto (default): runs for label maps, wavelet for everything else")
+    compress.add_argument("--preset", help="one of the codec's presets; a wrong one lists them")
+    compress.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
+    _add_common(compress, _compress, writes=True)
+
+    decompress = commands.add_parser("decompress", help="restore an image file from an .mcz file",
+                                     description="Restore the volume of an .mcz file.")
+    decompress.add_argument("input", type=Path, metavar="INPUT", help=".mcz file")
+    decompress.add_argument("output", type=Path, metavar="OUTPUT",
+                            help="the file to write; its ending chooses the format (.nrrd, .nii.gz, .mha, ...)")
+    decompress.add_argument("--slices", type=_slices, metavar="FIRST:END",
+                            help="only these slices, counted from 0, END not included, as in 16:32, :8 or -8:")
+    _add_common(decompress, _decompress, writes=True)
+
+    info = commands.add_parser("info", help="show what an .mcz file holds",
+                               description="Show what an .mcz file holds, without decoding it.")
+    info.add_argument("input", type=Path, metavar="INPUT", help=".mcz file")
+    info.add_argument("--json", action="store_true", help="print everything as JSON")
+    info.set_defaults(run=_info)
+
+    verify = commands.add_parser("verify", help="check every checksum of an .mcz file and decode everything",
+                                 description="Check every checksum of an .mcz file and decode everything. The exit "
+                                             "code is 1 when anything is wrong.")
+    verify.add_argument("input", type=Path, metavar="INPUT", help=".mcz file")
+    verify.add_argument("--json", action="store_true", help="print the report as JSON")
+    _add_common(verify, _verify, writes=False)
+    return parser
+
+
+def _add_common(command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int], writes: bool) -> None:
+    command.add_argument("--threads", type=_thread_count, metavar="N", help="by default one per processor, at most 8")
+    if writes:
+        command.add_argument("--force", action="store_true", help="replace OUTPUT if it exists")
+    command.add_argument("--progress", action="store_true",
+                         help="print lines like 'progress 0.42' on standard output, for other programs to read")
+    command.set_defaults(run=run)
+
+
+def _compress(options: argparse.Namespace) -> int:
+    from . import api
+    from .errors import MedCompressError
+
+    output = options.output or _default_output(options.input)
+    if output.exists() and not options.force:  # before the input is read, which may take long
+        raise MedCompressError(f"{output} exists; choose another name or use --force.")
+    with _progress(options) as report:
+        volume = api.read(options.input, options.series, options.threads)
+        api.write(output, volume, options.codec, options.preset, report, options.threads, options.force)
+    facts = api.info(output)
+    print(f"{output}: {_size(facts['voxel_bytes'])} of voxels in {_size(facts['file_bytes'])}, "
+          f"{facts['ratio']:.2f} times smaller, {facts['bits_per_voxel']:.3f} bits per voxel; decoded again and identical.")
+    return DONE
+
+
+def _decompress(options: argparse.Namespace) -> int:
+    from . import api
+    from .errors import MedCompressError
+    from .image_files import SUFFIXES, is_image_file, write_image
+
+    if not is_image_file(options.output):
+        raise MedCompressError(f"{options.output} is not named like an image file; use one of {', '.join(SUFFIXES)}.")
+    if options.output.exists() and not options.force:
+        raise MedCompressError(f"{options.output} exists; choose another name or use --force.")
+    with _progress(options) as report:
+        volume = api.decompress(options.input, options.slices, options.threads, report)
+        write_image(options.output, volume, overwrite=options.force)
+    print(f"{options.output}: {_by(volume.shape)} voxels of {volume.dtype}.")
+    return DONE
+
+
+def _info(options: argparse.Namespace) -> int:
+    from . import api
+
+    facts = api.info(options.input)
+    if options.json:
+        print(json.dumps(facts, indent=2))
+        return DONE
+    slabs = facts["slabs"]
+    rows = {
+        "voxels": f"{_by(facts['shape'])} ({facts['axes']}) of {facts['dtype']}",
+        "spacing": f"{' x '.join(f'{step:.6g}' for step in facts['spacing_mm'])} mm (kji)",
+        "codec": f"{facts['codec']}, preset {facts['preset']}, {facts['quality']['kind']}",
+        "size": f"{_size(facts['file_bytes'])} for {_size(facts['voxel_bytes'])} of voxels",
+        "ratio": f"{facts['ratio']:.3f} ({facts['bits_per_voxel']:.3f} bits per voxel)",
+        "slabs": f"{slabs['count']} of {slabs['frames']} frames x {slabs['slices']} slices, {slabs['stored_raw']} raw",
+        "SHA-256": facts["voxel_sha256"],
+    }
+    if facts["sequence"]:
+        sequence = facts["sequence"]
+        rows["sequence"] = f"{sequence['index_name']} ({sequence['unit'] or 'no unit'}): {_short(sequence['values'])}"
+    for key, value in facts["metadata"].items():
+        rows[f"metadata {key}"] = _short(value)
+    width = max(map(len, rows)) + 2
+    print(options.input)
+    for name, text in rows.items():
+        print(f"  {name + ':':{width}}{text}")
+    return DONE
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from . import api
+
+    with _progress(options) as report:
+        found = api.verify(options.input, options.threads, report)
+    if options.json:
+        print(json.dumps({"ok": found.ok, **asdict(found)}, indent=2))
+    elif found.ok:
+        print(f"{options.input}: whole; {found.slabs} slabs decoded, SHA-256 of the voxels {found.voxel_sha256}.")
+    else:
+        for problem in found.problems:
+            print(f"{options.input}: {problem}")
+    return DONE if found.ok else FAILED
+
+
+def _default_output(path: Path) -> Path:
+    from .image_files import SUFFIXES
+
+    path = path.resolve() if path.name in ("", "..") else path
+    suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
+    return path.with_name(path.name[:len(path.name) - len(suffix)] + ".mcz")
+
+
+def _slices(text: str) -> slice:
+    first, colon, end = text.partition(":")
+    try:
+        if not colon:
+            raise ValueError
+        return slice(int(first) if first else None, int(end) if end else None)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 16:32") from None
+
+
+def _thread_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+@contextmanager
+def _progress(options: argparse.Namespace) -> Iterator[Callable[[float], None] | None]:
+    """A progress callback: lines when asked for, else a bar on a terminal, else none."""
+    if options.progress:
+        last = ""
+
+        def report(fraction: float) -> None:
+            nonlocal last
+            line = f"progress {fraction:.2f}"
+            if line != last:
+                print(line, flush=True)
+                last = line
+
+        yield report
+    elif sys.stderr is not None and sys.stderr.isatty():
+        def draw(fraction: float) -> None:
+            done = round(_BAR_WIDTH * fraction)
+            sys.stderr.write(f"\r[{'#' * done}{'.' * (_BAR_WIDTH - done)}] {100 * fraction:3.0f} %")
+            sys.stderr.flush()
+
+        try:
+            yield draw
+        finally:
+            sys.stderr.write("\r" + " " * (_BAR_WIDTH + 8) + "\r")
+            sys.stderr.flush()
+    else:
+        yield None
+
+
+@contextmanager
+def _terminate_like_interrupt() -> Iterator[None]:
+    """Let a terminate signal stop the work as Ctrl-C does, so that what was begun is cleaned up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(signal_number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _complain(message: str) -> None:
+    print(f"medcompress: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _size(count: int) -> str:
+    if count < 1000:
+        return f"{count} bytes"
+    power = min((len(str(count)) - 1) // 3, 4)
+    return f"{count / 1000**power:.3g} {'kMGT'[power - 1]}B"
+
+
+def _by(shape: list[int] | tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 100 else f"{text[:97]}..."
