@@ -1,0 +1,117 @@
+"""Image files in and out: NRRD, NHDR, NIfTI, MHA and MHD.
+
+MetaImage goes through SimpleITK. NRRD and NIfTI are read and written here, because SimpleITK changes what has to stay
+exact: it zeroes NaN and infinity in NIfTI, turns rescaled NIfTI integers into floats, makes sheared NIfTI grids
+orthogonal, splits NRRD directions into length and unit vector (the last bit of the geometry is lost), refuses NRRD with
+both a list and a vector axis, and cannot write a list axis at all. What a format cannot hold exactly is refused.
+
+Every reader puts the file's own header fields into `Volume.metadata` under the format's name ("NRRD", "NIfTI",
+"MetaImage"); the writer of the same format puts them back.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+from pathlib import Path
+
+from ..errors import MedCompressError, UnsupportedError
+from ..volume import Volume
+
+_MODULES = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".nii": ".nifti", ".nii.gz": ".nifti", ".mha": ".metaimage",
+            ".mhd": ".metaimage"}
+
+SUFFIXES = tuple(_MODULES)
+
+
+def is_image_file(path: str | Path) -> bool:
+    """Whether the name ends like one of the formats that `read_image` and `write_image` know."""
+    return _suffix(Path(path)) is not None
+
+
+def read_image(path: str | Path) -> Volume:
+    """Read an NRRD, NHDR, NIfTI, MHA or MHD file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The image file; for NHDR and MHD the header file.
+
+    Returns
+    -------
+    Volume
+        Its voxels as they are stored. NIfTI's scaling is applied where it is exact in integers (slope and intercept are
+        whole numbers) and otherwise left in the metadata.
+
+    Raises
+    ------
+    FormatError
+        The file is damaged or not of the format that its name says.
+    UnsupportedError
+        The file holds something that a `Volume` cannot hold exactly; the message gives the reason.
+    MedCompressError
+        The file cannot be opened.
+    """
+    path = Path(path)
+    module = _module_for(path)
+    if not path.is_file():
+        raise MedCompressError(f"There is no file {path}; check the path.")
+    try:
+        return module.read(path)
+    except OSError as error:
+        raise MedCompressError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except MemoryError as error:
+        raise MedCompressError(f"{path} does not fit into the memory of this machine.") from error
+
+
+def write_image(path: str | Path, volume: Volume, overwrite: bool = False) -> None:
+    """Write an NRRD, NHDR, NIfTI, MHA or MHD file, the format chosen by the name.
+
+    `read_image` returns the same voxels, type and matrix. Nothing partial is left behind when writing fails. NHDR and
+    MHD have a second file for the voxels beside the header, of the same name with `.raw.gz` or `.zraw`.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write.
+    volume : Volume
+        What to write.
+    overwrite : bool
+        Whether existing files may be replaced.
+
+    Raises
+    ------
+    UnsupportedError
+        The format cannot hold this volume; the message gives the reason.
+    MedCompressError
+        The file exists, or cannot be written.
+    """
+    path = Path(path)
+    module = _module_for(path)
+    if not path.parent.is_dir():
+        raise MedCompressError(f"There is no folder {path.parent}; create it first.")
+    names = module.file_names(path.name)
+    existing = [name for name in names if (path.parent / name).exists()]
+    if existing and not overwrite:
+        raise MedCompressError(f"{path.parent / existing[0]} exists; choose another name or allow overwriting.")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as folder:
+            module.write(Path(folder) / path.name, volume)
+            for name in reversed(names):  # the header, which stands first, becomes visible last
+                os.replace(Path(folder) / name, path.parent / name)
+    except OSError as error:
+        raise MedCompressError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _suffix(path: Path) -> str | None:
+    name = path.name.lower()
+    return next((suffix for suffix in SUFFIXES if name.endswith(suffix) and name != suffix), None)
+
+
+def _module_for(path: Path):
+    suffix = _suffix(path)
+    if suffix is None:
+        raise UnsupportedError(f"{path.name} is not named like an image file; the endings known here are "
+                               f"{', '.join(SUFFIXES)}.")
+    return importlib.import_module(_MODULES[suffix], __name__)

@@ -1,0 +1,224 @@
+"""MetaImage files (`.mha`, and `.mhd` with its voxels beside it), through SimpleITK, which keeps their voxels and their
+geometry exactly; only zlib streams are read here. What the format has no place for stands in a field of its own, which
+other programs skip.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import FormatError, UnsupportedError
+from ..volume import SequenceAxis, Volume
+from .streams import check_declared_size, inflate_into
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_AXES_OF_DIMENSION = {2: "ji", 3: "kji", 4: "tkji"}
+_OWN_FIELD = "MedCompress"
+# MetaIO reads a field into a buffer of 32 KiB.
+_MAXIMUM_FIELD = 30_000
+_MAXIMUM_LINE = 1 << 16
+
+
+def file_names(name: str) -> list[str]:
+    """The files that `write` makes, the header first."""
+    return [name, f"{name[:-len('.mhd')]}.zraw"] if name.lower().endswith(".mhd") else [name]
+
+
+def read(path: Path) -> Volume:
+    """Read a MetaImage file; see `MedCompressLib.image_files.read_image`."""
+    import SimpleITK
+
+    image = SimpleITK.ImageFileReader()
+    image.SetFileName(str(path))
+    image.SetImageIO("MetaImageIO")
+    try:
+        image.ReadImageInformation()
+        compressed = _compressed_data(path)
+        voxels = _inflated(image, *compressed) if compressed else SimpleITK.GetArrayFromImage(image.Execute())
+    except RuntimeError as error:
+        if "determinant is 0" in str(error) or "Zero-valued spacing" in str(error):
+            raise UnsupportedError(f"{path.name} has a singular matrix: its axes do not span a space.") from error
+        raise FormatError(f"{path.name} is not a readable MetaImage file: it is damaged or truncated, or the file with "
+                          "its voxels is not beside it.") from error
+    axes = _AXES_OF_DIMENSION.get(image.GetDimension())
+    if axes is None:
+        raise UnsupportedError(f"{path.name} has {image.GetDimension()} axes; a volume has up to four and components.")
+    if image.GetNumberOfComponents() > 1:
+        axes += "c"
+    if "k" not in axes:
+        voxels, axes = voxels[np.newaxis], "k" + axes
+    matrix, start, step = _geometry(image, path)
+    fields = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if not key.startswith("ITK_")}
+    fields.pop("Modality" if fields.get("Modality") == "MET_MOD_UNKNOWN" else "", None)
+    own = _own_field(fields.pop(_OWN_FIELD, ""))
+    if own.get("axes") == axes + "c":
+        voxels, axes = voxels[..., np.newaxis], own["axes"]
+    sequence = None
+    if "t" in axes:
+        sequence = _described_sequence(own, len(voxels)) or _sequence(len(voxels), start, step)
+    return Volume(voxels, matrix, axes, sequence, {"MetaImage": fields})
+
+
+def write(path: Path, volume: Volume) -> None:
+    """Write a MetaImage file, compressed; see `MedCompressLib.image_files.write_image`."""
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(volume.voxels, isVector="c" in volume.axes)
+    lps = _LPS_TO_RAS @ volume.ijk_to_ras
+    dimension = image.GetDimension()
+    direction, spacing, origin = np.eye(dimension), np.ones(dimension), np.zeros(dimension)
+    for axis in range(3):
+        spacing[axis] = _exact_length(lps[:3, axis])
+        direction[:3, axis] = lps[:3, axis] / spacing[axis]
+    origin[:3] = lps[:3, 3]
+    if volume.sequence is not None:
+        origin[3], spacing[3] = _even_steps(volume.sequence)
+    image.SetDirection(direction.ravel().tolist())
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(origin.tolist())
+    kept = volume.metadata.get("MetaImage")
+    for key, value in kept.items() if isinstance(kept, dict) else ():
+        if isinstance(value, str) and value and not set(f"{key}{value}") & set("\r\n") and not set(key) & set(" =:"):
+            image.SetMetaData(key, value)
+    own = _what_the_format_lacks(volume, origin, spacing)
+    if own:
+        text = json.dumps(own)
+        if len(text) > _MAXIMUM_FIELD:
+            raise UnsupportedError("The frames of this sequence have too long a description for MetaImage; write NRRD "
+                                   "instead.")
+        image.SetMetaData(_OWN_FIELD, text)
+    try:
+        SimpleITK.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
+    except RuntimeError as error:
+        raise OSError(f"SimpleITK could not write the file ({str(error).strip().splitlines()[-1]})") from error
+
+
+def _compressed_data(path: Path) -> tuple[Path, int, bool] | None:
+    """File, offset and whether big-endian of voxels in one zlib stream; None for every other kind of storage.
+
+    SimpleITK would return whatever a damaged stream inflates to, without a word.
+    """
+    fields = {}
+    with path.open("rb") as file:
+        while line := file.readline(_MAXIMUM_LINE):
+            name, _, value = line.decode("latin-1").partition("=")
+            fields[name.strip().lower()] = value.strip()
+            if name.strip().lower() == "elementdatafile":
+                break
+        offset = file.tell()
+    if not fields.get("compresseddata", "").lower().startswith("t"):
+        return None
+    target = fields.get("elementdatafile", "")
+    if target.lower().startswith("list") or "%" in target:
+        raise UnsupportedError(f"{path.name} has compressed voxels spread over several files; convert it to one file.")
+    big_endian = any(fields.get(name, "").lower().startswith("t")
+                     for name in ("binarydatabyteordermsb", "elementbyteordermsb"))
+    local = target.lower() == "local"
+    return path if local else path.parent / target, offset if local else 0, big_endian
+
+
+def _inflated(image, path: Path, offset: int, big_endian: bool) -> np.ndarray:
+    """Voxels of one zlib stream, slowest axis first, components last."""
+    shape = [*reversed(image.GetSize()), *[image.GetNumberOfComponents()] * (image.GetNumberOfComponents() > 1)]
+    dtype = np.dtype(_dtype_name(image.GetPixelID()))
+    if not path.is_file():
+        raise FormatError(f"The voxels of this image are in {path.name}, which is not there; put it beside the header.")
+    count = math.prod(shape)
+    check_declared_size(count * dtype.itemsize, path.stat().st_size, "gzip", path)
+    samples = np.empty(shape, dtype)
+    with path.open("rb") as file:
+        file.seek(offset)
+        inflate_into(file, samples, path)
+    return samples.byteswap(inplace=True) if big_endian else samples
+
+
+def _dtype_name(pixel_id: int) -> str:
+    """NumPy's name of a scalar or vector pixel type."""
+    import SimpleITK
+
+    kinds = {"Int8": "i1", "UInt8": "u1", "Int16": "i2", "UInt16": "u2", "Int32": "i4", "UInt32": "u4", "Int64": "i8",
+             "UInt64": "u8", "Float32": "f4", "Float64": "f8"}
+    for kind, name in kinds.items():
+        if pixel_id in (getattr(SimpleITK, f"sitk{kind}"), getattr(SimpleITK, f"sitkVector{kind}")):
+            return name
+    raise UnsupportedError("The samples of this image are of none of the eight integer types, float32 and float64.")
+
+
+def _geometry(image, path: Path) -> tuple[np.ndarray, float, float]:
+    """IJK to RAS, and the start and step of the fourth axis."""
+    dimension = image.GetDimension()
+    direction = np.array(image.GetDirection()).reshape(dimension, dimension)
+    spacing, origin = np.array(image.GetSpacing()), np.array(image.GetOrigin())
+    if dimension == 4 and (direction[3, :3].any() or direction[:3, 3].any()):
+        raise UnsupportedError(f"{path.name} mixes its fourth axis with the spatial ones, which a volume cannot hold.")
+    lps, spatial = np.eye(4), min(dimension, 3)
+    lps[:spatial, :spatial] = direction[:spatial, :spatial] * spacing[:spatial]
+    lps[:spatial, 3] = origin[:spatial]
+    if dimension == 4:
+        return _LPS_TO_RAS @ lps, float(origin[3]), float(spacing[3] * direction[3, 3])
+    return _LPS_TO_RAS @ lps, 0.0, 1.0
+
+
+def _sequence(frames: int, start: float, step: float) -> SequenceAxis:
+    start, step = Decimal(repr(start)), Decimal(repr(step))
+    return SequenceAxis("frame", "", [_plain(start + frame * step) for frame in range(frames)])
+
+
+def _plain(number: Decimal) -> str:
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _even_steps(sequence: SequenceAxis) -> tuple[float, float]:
+    """Start and step of the frames, or 0 and 1 where they are not evenly spaced numbers."""
+    try:
+        values = [Decimal(value) for value in sequence.values]
+        start, step = float(values[0]), float(values[1] - values[0])
+    except (InvalidOperation, IndexError, OverflowError, ValueError):
+        return 0.0, 1.0
+    if not np.isfinite([start, step]).all() or step <= 0:
+        return 0.0, 1.0
+    return (start, step) if _sequence(len(values), start, step).values == sequence.values else (0.0, 1.0)
+
+
+def _what_the_format_lacks(volume: Volume, origin: np.ndarray, spacing: np.ndarray) -> dict:
+    own = {}
+    sequence = volume.sequence
+    if sequence is not None and sequence != _sequence(volume.frames, float(origin[3]), float(spacing[3])):
+        own["sequence"] = {"index_name": sequence.index_name, "unit": sequence.unit, "values": sequence.values}
+    if "c" in volume.axes and volume.components == 1:
+        own["axes"] = volume.axes
+    return own
+
+
+def _own_field(text: str) -> dict:
+    try:
+        own = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return own if isinstance(own, dict) else {}
+
+
+def _described_sequence(own: dict, frames: int) -> SequenceAxis | None:
+    try:
+        sequence = SequenceAxis(**own["sequence"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return sequence if len(sequence.values) == frames else None
+
+
+def _exact_length(column: np.ndarray) -> float:
+    """A length of the column, off by some last bits at most, whose product with `column / length` is `column` again.
+
+    MetaImage stores lengths and directions apart; without this the last bit of the matrix would be lost.
+    """
+    lengths = np.hypot(np.hypot(column[0], column[1]), column[2]) * (1 + np.arange(1000) * np.finfo(np.float64).eps)
+    exact = ((column / lengths[:, np.newaxis]) * lengths[:, np.newaxis] == column).all(axis=1)
+    if not exact.any():
+        raise UnsupportedError("MetaImage cannot hold the matrix of this volume exactly; write NRRD instead.")
+    return float(lengths[exact.argmax()])

@@ -1,0 +1,250 @@
+"""NRRD (attached) and NHDR (detached header) files, as specified at https://teem.sourceforge.net/nrrd/format.html, and
+the conventions 3D Slicer adds for sequences (`axis 3 index values`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+import numpy as np
+
+from ..errors import FormatError, UnsupportedError
+from ..volume import Volume
+from .nrrd_header import FRAME_KINDS, INDEX_KEY, SPACES, UNKNOWN_KINDS, Axes, Header, read_header, space_name
+from .streams import check_declared_size, damage_reported, opened, read_into, skip, write_gzip
+
+_TYPES = {
+    "int8": ("signed char", "int8", "int8_t"),
+    "uint8": ("uchar", "unsigned char", "uint8", "uint8_t"),
+    "int16": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
+    "uint16": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
+    "int32": ("int", "signed int", "int32", "int32_t"),
+    "uint32": ("uint", "unsigned int", "uint32", "uint32_t"),
+    "int64": ("longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t"),
+    "uint64": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
+    "float32": ("float",),
+    "float64": ("double",),
+}
+_DTYPE_OF = {alias: dtype for dtype, aliases in _TYPES.items() for alias in aliases}
+_ENCODINGS = {"raw": "raw", "gz": "gzip", "gzip": "gzip", "bz2": "bzip2", "bzip2": "bzip2", "hex": "hex", "txt": "text",
+              "text": "text", "ascii": "text"}
+# What the volume itself holds, or what is only about how the file stores it.
+_FIELDS_NOT_KEPT = ("type", "dimension", "sizes", "encoding", "endian", "data file", "line skip", "byte skip",
+                    "block size", "space directions", "space origin", "spacings", "axis mins", "axis maxs")
+_RESTORED_FIELDS = ("content", "sample units", "old min", "old max", "measurement frame", "space units")
+
+
+def file_names(name: str) -> list[str]:
+    """The files that `write` makes, the header first."""
+    return [name, f"{name[:-len('.nhdr')]}.raw.gz"] if _is_detached(name) else [name]
+
+
+def read(path: Path) -> Volume:
+    """Read an NRRD or NHDR file; see `MedCompressLib.image_files.read_image`."""
+    with path.open("rb") as file:
+        header = read_header(file, path)
+        try:
+            axes = Axes(header)
+        except (ValueError, OverflowError) as error:
+            if isinstance(error, FormatError | UnsupportedError):
+                raise type(error)(f"{path.name}: {error}") from None
+            raise FormatError(f"{path.name} has a damaged NRRD header: {error}.") from error
+        samples = _read_samples(file, header, axes.sizes, path)
+    metadata = {"NRRD": {
+        "fields": {name: text for name, text in header.fields.items()
+                   if name not in _FIELDS_NOT_KEPT and not (axes.sequence and name in ("labels", "units"))},
+        "keyValues": {key: value for key, value in header.key_values.items()
+                      if not (axes.sequence and INDEX_KEY.fullmatch(key))}}}
+    return Volume(axes.arrange(samples), axes.ijk_to_ras, axes.order, axes.sequence, metadata)
+
+
+def write(path: Path, volume: Volume) -> None:
+    """Write an NRRD or NHDR file, gzip-encoded; see `MedCompressLib.image_files.write_image`."""
+    header = "\n".join(_header_lines(path.name, volume)).encode() + b"\n"
+    voxels = volume.voxels.astype(volume.dtype.newbyteorder("<"), copy=False)
+    if _is_detached(path.name):
+        path.write_bytes(header)
+        with (path.parent / file_names(path.name)[1]).open("wb") as file:
+            write_gzip(file, voxels)
+    else:
+        with path.open("wb") as file:
+            file.write(header + b"\n")
+            write_gzip(file, voxels)
+
+
+def _is_detached(name: str) -> bool:
+    return name.lower().endswith(".nhdr")
+
+
+def _read_samples(file: BinaryIO, header: Header, sizes: list[int], path: Path) -> np.ndarray:
+    """All samples in file order, native byte order."""
+    dtype = _file_dtype(header, path)
+    encoding = _ENCODINGS.get(header.fields["encoding"].lower())
+    if encoding is None:
+        raise UnsupportedError(f"{path.name} has the unknown encoding {header.fields['encoding']!r}.")
+    count = math.prod(sizes)
+    files = _data_files(header, path)
+    available = sum(one.stat().st_size for one in files) if files else path.stat().st_size - file.tell()
+    check_declared_size(count * dtype.itemsize if encoding in ("raw", "gzip") else count, available, encoding, path)
+    if not files:
+        samples = _decode(file, header, encoding, dtype, count, path)
+    elif len(files) == 1:
+        with files[0].open("rb") as data:
+            samples = _decode(data, header, encoding, dtype, count, path)
+    else:
+        if count % len(files):
+            raise FormatError(f"{path.name} has {len(files)} data files, which cannot share its voxels evenly.")
+        parts = []
+        for one in files:
+            with one.open("rb") as data:
+                parts.append(_decode(data, header, encoding, dtype, count // len(files), one))
+        samples = np.concatenate(parts)
+    return samples if dtype.isnative else samples.byteswap(inplace=True).view(dtype.newbyteorder("="))
+
+
+def _file_dtype(header: Header, path: Path) -> np.dtype:
+    name = " ".join(header.fields["type"].lower().split())
+    if name not in _DTYPE_OF:
+        raise UnsupportedError(f"{path.name} has samples of type {name!r}, which is none of the eight integer types, "
+                               "float and double.")
+    dtype = np.dtype(_DTYPE_OF[name])
+    endian = header.fields.get("endian", "").lower()
+    if dtype.itemsize == 1 or _ENCODINGS.get(header.fields["encoding"].lower()) == "text":
+        return dtype
+    if endian not in ("little", "big"):
+        raise FormatError(f"{path.name} does not say whether its samples are little or big endian.")
+    return dtype.newbyteorder("<" if endian == "little" else ">")
+
+
+def _data_files(header: Header, path: Path) -> list[Path]:
+    """The files that hold the voxels; none when they follow the header."""
+    text = header.fields.get("data file")
+    if text is None:
+        if _is_detached(path.name) and path.stat().st_size < 1 << 16 and not header.fields.get("encoding"):
+            raise FormatError(f"{path.name} names no data file.")
+        return []
+    names = header.listed_files if text.upper().startswith("LIST") else [text]
+    if not text.upper().startswith("LIST") and "%" in text:
+        names = _numbered_names(text, path)
+    files = [path.parent / name for name in names]
+    missing = [one for one in files if not one.is_file()]
+    if missing or not files:
+        raise FormatError(f"{path.name} keeps its voxels in {missing[0].name if missing else 'no file'}, which is not "
+                          "there; put it beside the header.")
+    return files
+
+
+def _numbered_names(text: str, path: Path) -> list[str]:
+    """Names of `<format> <first> <last> <step> [<dimension>]`, such as `slice%03d.raw 1 60 1`."""
+    match = re.fullmatch(r"(.*%0?\d*[du].*?)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)(?:\s+\d+)?", text)
+    if not match or match[1].count("%") != 1 or int(match[4]) == 0:
+        raise FormatError(f"{path.name} names its data files in a way that is not NRRD's: {text[:60]!r}.")
+    first, last, step = (int(match[index]) for index in (2, 3, 4))
+    return [match[1].replace("u", "d") % number if "%d" not in match[1] else match[1] % number
+            for number in range(first, last + (1 if step > 0 else -1), step)]
+
+
+def _decode(file: BinaryIO, header: Header, encoding: str, dtype: np.dtype, count: int, path: Path) -> np.ndarray:
+    for _ in range(int(header.fields.get("line skip", 0))):
+        file.readline()
+    byte_skip = int(header.fields.get("byte skip", 0))
+    if encoding in ("text", "hex"):
+        return _decode_text(file, encoding, dtype, count, path)
+    if byte_skip == -1 and encoding == "raw":
+        file.seek(-count * dtype.itemsize, 2)
+        byte_skip = 0
+    samples = np.empty(count, dtype)
+    with damage_reported(path), opened(file, encoding) as stream:
+        skip(stream, byte_skip, path)
+        read_into(stream, samples, path)
+    return samples
+
+
+def _decode_text(file: BinaryIO, encoding: str, dtype: np.dtype, count: int, path: Path) -> np.ndarray:
+    try:
+        if encoding == "hex":
+            data = bytes.fromhex(file.read().decode("ascii"))
+            return np.frombuffer(data, dtype, count).copy()
+        words = file.read().decode("ascii").replace(",", " ").split()[:count]
+        if len(words) < count:
+            raise FormatError(f"{path.name} is truncated: {count} voxels are declared, {len(words)} are there.")
+        return np.array([float(word) if dtype.kind == "f" else int(word) for word in words], dtype)
+    except FormatError:
+        raise
+    except (ValueError, OverflowError) as error:
+        raise FormatError(f"{path.name} has damaged {encoding} samples: {error}.") from error
+
+
+def _header_lines(name: str, volume: Volume) -> list[str]:
+    kept = volume.metadata.get("NRRD")
+    kept = kept if isinstance(kept, dict) else {}
+    fields = kept["fields"] if isinstance(kept.get("fields"), dict) else {}
+    key_values = kept["keyValues"] if isinstance(kept.get("keyValues"), dict) else {}
+    space = space_name(str(fields.get("space", "")))
+    matrix = np.diag([*SPACES[space], 1]) @ volume.ijk_to_ras + 0.0
+    component, frames = "c" in volume.axes, "t" in volume.axes
+
+    directions = " ".join(map(_vector_text, matrix[:3, :3].T))
+    lines = ["NRRD0005", f"type: {_TYPES[volume.dtype.name][0 if volume.dtype.kind == 'f' else -2]}",
+             f"dimension: {len(volume.shape)}", f"space: {space}",
+             f"sizes: {' '.join(str(size) for size in volume.shape[::-1])}",
+             f"space directions: {'none ' * component}{directions}{' none' * frames}",
+             f"kinds: {f'{_component_kind(fields, volume)} ' * component}domain domain domain{' list' * frames}"]
+    if frames:
+        empty = '"" ' * (3 + component)
+        if volume.sequence.index_name != "frame":
+            lines.append(f"labels: {empty}{_quote(volume.sequence.index_name)}")
+        if volume.sequence.unit:
+            lines.append(f"units: {empty}{_quote(volume.sequence.unit)}")
+    if volume.dtype.itemsize > 1:
+        lines.append("endian: little")
+    lines += ["encoding: gzip", f"space origin: {_vector_text(matrix[:3, 3])}"]
+    lines += [f"{field}: {fields[field]}" for field in _RESTORED_FIELDS
+              if isinstance(fields.get(field), str) and fields[field] and "\n" not in fields[field]]
+    if _is_detached(name):
+        lines.append(f"data file: {file_names(name)[1]}")
+    return lines + _key_value_lines(key_values, volume)
+
+
+def _key_value_lines(key_values: dict, volume: Volume) -> list[str]:
+    lines = []
+    if volume.sequence is not None:
+        # Slicer counts the list axis as axis 3 whether or not there are components.
+        kind = "numeric" if all(_is_number(value) for value in volume.sequence.values) else "text"
+        values = " ".join(quote(value, safe="") for value in volume.sequence.values)
+        lines += [f"axis 3 index type:={kind}", f"axis 3 index values:={values}"]
+    for key, value in key_values.items():
+        writable = isinstance(value, str) and key and not key.startswith("#") and not re.search(r":=|: |\n|\r", key)
+        if writable and not (volume.sequence and INDEX_KEY.fullmatch(key)):
+            escaped = value.replace("\\", "\\\\").replace("\n", "\\n")
+            lines.append(f"{key}:={escaped}")
+    return lines
+
+
+def _component_kind(fields: dict, volume: Volume) -> str:
+    """The kind that the component axis had in the file it came from, where it still fits."""
+    colors = {3: "RGB-color", 4: "RGBA-color"}
+    kinds = [kind for kind in str(fields.get("kinds", "")).split()
+             if kind.lower() not in (*FRAME_KINDS, *UNKNOWN_KINDS)]
+    if len(kinds) == 1 and kinds[0] in ("vector", "covariant-vector", "point", "normal", colors.get(volume.components)):
+        return kinds[0]
+    return "vector"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _vector_text(vector: np.ndarray) -> str:
+    return "(" + ",".join(repr(float(number)).removesuffix(".0") for number in vector) + ")"
+
+
+def _quote(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ") + '"'
