@@ -319,6 +319,8 @@ def _opened(data: Source | BinaryIO) -> Iterator[BinaryIO]:
         try:
             with open(path, "rb") as file:
                 yield file
+        except FormatError as error:
+            raise FormatError(f"{path}: {error}") from error
         except OSError as error:
             raise MedCompressError(f"{path} cannot be read: {error.strerror or error}.") from error
     elif hasattr(data, "read") and hasattr(data, "seek"):

@@ -124,7 +124,7 @@ def _compress(options: argparse.Namespace) -> int:
         api.write(output, volume, options.codec, options.preset, report, options.threads, options.force)
     facts = api.info(output)
     print(f"{output}: {_size(facts['voxel_bytes'])} of voxels in {_size(facts['file_bytes'])}, "
-          f"{facts['ratio']:.2f} times smaller, {facts['bits_per_voxel']:.3f} bits per voxel; decoded again and identical.")
+          f"{facts['ratio']:.2f} times smaller, {facts['bits_per_voxel']:.3f} bits per voxel; decoded and identical.")
     return DONE
 
 
@@ -268,7 +268,8 @@ def _size(count: int) -> str:
     if count < 1000:
         return f"{count} bytes"
     power = min((len(str(count)) - 1) // 3, 4)
-    return f"{count / 1000**power:.3g} {'kMGT'[power - 1]}B"
+    scaled = count / 1000**power
+    return f"{scaled:.0f} {'kMGT'[power - 1]}B" if scaled >= 100 else f"{scaled:.3g} {'kMGT'[power - 1]}B"
 
 
 def _by(shape: list[int] | tuple[int, ...]) -> str:
