@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import FormatError
-from .tables import COUNT_OF_CODE, MAX_CODE, MAX_TABLE_SIZE, CountTable, code_of_count, fit_table
+from .tables import COUNT_OF_CODE, MAX_CODE, MAX_TABLE_SIZE, CountTable, code_of_count, fit_shift, fit_table
 from .varint import ByteReader, write_signed, write_varint
 
 MAX_GROUPS = 1 << 16
@@ -63,8 +63,12 @@ def encode_groups(symbols: np.ndarray, groups: np.ndarray, n_groups: int) -> byt
         write_varint(out, int(count))
     if not parts:
         return bytes(out)
+    shifts = [fit_shift(part) for part in parts]
+    low_bits = b"".join(_pack_bits(part, np.full(len(part), shift)) for part, shift in zip(parts, shifts, strict=True))
+    parts = [part >> shift for part, shift in zip(parts, shifts, strict=True)]
     tables = [fit_table(part) for part in parts]
-    for table in tables:
+    for table, shift in zip(tables, shifts, strict=True):
+        write_varint(out, shift)
         write_signed(out, table.low)
         write_varint(out, table.size)
     steps = np.concatenate([np.diff(table.codes, prepend=0) for table in tables]).astype(np.int32)
@@ -80,7 +84,7 @@ def encode_groups(symbols: np.ndarray, groups: np.ndarray, n_groups: int) -> byt
         length_table = CountTable(0, code_of_count(np.bincount(lengths, minlength=_N_LENGTHS)))
         out += length_table.codes.astype(np.uint8).tobytes()
         coder.encode_reverse(lengths, length_table.model())
-        bits = _pack_bits(excess, lengths)
+        bits = _pack_bits(excess, lengths - 1)
     for index, table in zip(reversed(indices), reversed(tables), strict=True):
         if not table.is_constant:
             coder.encode_reverse(index, table.model())
@@ -89,7 +93,7 @@ def encode_groups(symbols: np.ndarray, groups: np.ndarray, n_groups: int) -> byt
     words = coder.get_compressed()
     write_varint(out, len(words))
     out += words.astype("<u4").tobytes()
-    return bytes(out) + bits
+    return bytes(out) + bits + low_bits
 
 
 class GroupDecoder:
@@ -164,42 +168,58 @@ def _split(parts: list[np.ndarray], tables: list[CountTable]) -> tuple[list[np.n
 
 
 def _unsplit(index: np.ndarray, table: CountTable, excess: np.ndarray) -> np.ndarray:
-    symbols = index.astype(np.int64) + table.low
+    symbols = index + np.int32(table.low)
     if len(excess):
         outside = np.where(excess & 1, table.low + table.size + (excess >> 1), table.low - (excess >> 1))
         if outside.min() < -_INT32 or outside.max() >= _INT32:
             raise FormatError(_DAMAGED + "a symbol lies outside 32 bits.")
         symbols[index == table.size] = outside
-    return symbols.astype(np.int32)
+    return symbols
 
 
-def _pack_bits(excess: np.ndarray, lengths: np.ndarray) -> bytes:
-    """The bits of each excess below its leading one, least significant first, into bytes likewise."""
-    owner = np.repeat(np.arange(len(excess)), lengths - 1)
-    place = np.arange(len(owner)) - np.repeat(np.cumsum(lengths - 1) - (lengths - 1), lengths - 1)
-    return np.packbits((excess[owner] >> place & 1).astype(np.uint8), bitorder="little").tobytes()
+def _pack_bits(values: np.ndarray, widths: np.ndarray) -> bytes:
+    """The `widths` low bits of each value, one value after the other, least significant first, into whole bytes."""
+    if len(widths) and widths[0] == widths.max() == widths.min():
+        bits = (values[:, None] >> np.arange(widths[0], dtype=values.dtype) & 1).astype(np.uint8).ravel()
+    else:
+        owner, place = _bit_places(widths)
+        bits = (values[owner] >> place & 1).astype(np.uint8)
+    return np.packbits(bits, bitorder="little").tobytes()
 
 
-def _unpack_bits(reader: ByteReader, lengths: np.ndarray) -> np.ndarray:
-    widths = lengths.astype(np.int64) - 1
-    if len(widths) and widths.min() < 0:
-        raise FormatError(_DAMAGED + "an escaped symbol has no bits.")
+def _unpack_bits(reader: ByteReader, widths: np.ndarray) -> np.ndarray:
     total = int(widths.sum())
     bits = np.unpackbits(np.frombuffer(reader.take(total + 7 >> 3), np.uint8), count=total, bitorder="little")
+    owner, place = _bit_places(widths)
+    values = np.zeros(len(widths), np.int64)
+    np.add.at(values, owner, bits.astype(np.int64) << place)
+    return values
+
+
+def _unpack_low_bits(reader: ByteReader, count: int, width: int) -> np.ndarray:
+    """`count` values of `width` bits each, as int32."""
+    packed = np.frombuffer(reader.take(count * width + 7 >> 3), np.uint8)
+    bits = np.unpackbits(packed, count=count * width, bitorder="little").reshape(count, width)
+    values = np.zeros(count, np.int32)
+    for place in range(width):
+        values |= bits[:, place].astype(np.int32) << place
+    return values
+
+
+def _bit_places(widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For every bit, the value it belongs to and its place in it."""
     owner = np.repeat(np.arange(len(widths)), widths)
-    place = np.arange(total) - np.repeat(np.cumsum(widths) - widths, widths)
-    excess = np.left_shift(np.int64(1), widths)
-    np.add.at(excess, owner, bits.astype(np.int64) << place)
-    return excess
+    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(widths) - widths, widths)
 
 
 def _read_symbols(reader: ByteReader, counts: np.ndarray) -> np.ndarray:
     """All symbols, group after group; `counts` are those of the groups that have any."""
     import constriction
 
-    shapes = []
+    shapes, shifts = [], []
     entries = 0
     for _ in counts:
+        shifts.append(reader.varint(31))
         low, size = reader.signed(_INT32), reader.varint(MAX_TABLE_SIZE)
         entries += size + 1
         if size == 0 or low < -_INT32 or low + size > _INT32 or entries > 2 * MAX_TABLE_SIZE + 64 * counts.sum():
@@ -227,10 +247,22 @@ def _read_symbols(reader: ByteReader, counts: np.ndarray) -> np.ndarray:
     if sum(escaped) != n_escaped:
         raise FormatError(_DAMAGED + "the number of escaped symbols is wrong.")
     lengths = _take(coder, length_table, n_escaped) if n_escaped else np.zeros(0, np.int32)
-    excess = np.split(_unpack_bits(reader, lengths), np.cumsum(escaped)[:-1])
+    if n_escaped and lengths.min() == 0:
+        raise FormatError(_DAMAGED + "an escaped symbol has no bits.")
+    widths = np.maximum(lengths.astype(np.int64) - 1, 0)
+    excess = np.split(_unpack_bits(reader, widths) | np.left_shift(np.int64(1), widths), np.cumsum(escaped)[:-1])
     if not coder.is_empty():
         raise FormatError(_DAMAGED + "there are bits after the end of the coded symbols.")
-    return np.concatenate([_unsplit(*group) for group in zip(indices, tables, excess, strict=True)])
+    symbols = np.empty(int(counts.sum()), np.int32)
+    end = 0
+    for index, table, part, shift in zip(indices, tables, excess, shifts, strict=True):
+        values = symbols[end:end + len(index)]
+        end += len(index)
+        values[:] = _unsplit(index, table, part)
+        if shift:
+            values <<= shift
+            values |= _unpack_low_bits(reader, len(index), shift)
+    return symbols
 
 
 def _write_step_table(out: bytearray, table: CountTable) -> None:
