@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import numpy as np
 
@@ -50,6 +51,19 @@ class SequenceAxis:
                 raise UnsupportedError(f"The name, unit and values of a sequence axis must be text, not {text!r}; "
                                        "use str().")
             _check_text(text, "the sequence axis")
+
+    @classmethod
+    def evenly_spaced(cls, index_name: str, unit: str, frames: int, start: float | np.floating,
+                      step: float | np.floating) -> SequenceAxis:
+        """Values `start`, `start + step`, ... computed in decimal from the shortest decimals of `start` and `step`, so
+        that a step of 0.72 gives 2.16 and not 2.1599999999999997."""
+        start, step = Decimal(str(start)), Decimal(str(step))
+        return cls(index_name, unit, [_plain(start + frame * step) for frame in range(frames)])
+
+
+def _plain(number: Decimal) -> str:
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 @dataclass(eq=False)
@@ -194,8 +208,7 @@ class Volume:
         if not isinstance(self.sequence, SequenceAxis):
             raise UnsupportedError(f"The sequence must be a SequenceAxis, not {type(self.sequence).__name__}.")
         if not self.sequence.values:
-            self.sequence = SequenceAxis(self.sequence.index_name, self.sequence.unit,
-                                         [str(frame) for frame in range(self.frames)])
+            self.sequence = SequenceAxis.evenly_spaced(self.sequence.index_name, self.sequence.unit, self.frames, 0, 1)
         if len(self.sequence.values) != self.frames:
             raise UnsupportedError(f"The sequence axis has {len(self.sequence.values)} values for {self.frames} "
                                    "frames; give one per frame.")

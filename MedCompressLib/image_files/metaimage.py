@@ -165,13 +165,7 @@ def _geometry(image, path: Path) -> tuple[np.ndarray, float, float]:
 
 
 def _sequence(frames: int, start: float, step: float) -> SequenceAxis:
-    start, step = Decimal(repr(start)), Decimal(repr(step))
-    return SequenceAxis("frame", "", [_plain(start + frame * step) for frame in range(frames)])
-
-
-def _plain(number: Decimal) -> str:
-    text = f"{number:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return SequenceAxis.evenly_spaced("frame", "", frames, start, step)
 
 
 def _even_steps(sequence: SequenceAxis) -> tuple[float, float]:

@@ -194,18 +194,12 @@ def _matrix(header: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def _sequence(header: np.ndarray, frames: int) -> SequenceAxis:
-    """Frames with their times in decimal, which needs no rounding."""
+    """The frames as the header spaces them."""
     name, unit = _TIME_UNITS.get(int(header["xyzt_units"]) & 56, ("frame", ""))
     step, start = header["pixdim"][4], header["toffset"]
     if not unit or not np.isfinite([step, start]).all() or step <= 0:
-        return SequenceAxis("frame", "", [str(frame) for frame in range(frames)])
-    step, start = Decimal(str(step)), Decimal(str(start))
-    return SequenceAxis(name, unit, [_plain(start + frame * step) for frame in range(frames)])
-
-
-def _plain(number: Decimal) -> str:
-    text = f"{number:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+        return SequenceAxis.evenly_spaced("frame", "", frames, 0, 1)
+    return SequenceAxis.evenly_spaced(name, unit, frames, start, step)
 
 
 def _split_extensions(extensions: list[tuple[int, bytes]]) -> tuple[dict | None, list[dict]]:

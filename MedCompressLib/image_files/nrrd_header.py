@@ -223,9 +223,7 @@ class Axes:
         values = [unquote(value) for value in texts[0].strip(" ").split(" ")] if len(texts) == 1 else []
         values = values if len(values) == self.sizes[axis] else []
         if self._times and not values:
-            start, step = self._times
-            values = [repr(start + frame * step).removesuffix(".0") for frame in range(self.sizes[axis])]
-            label = label or "time"
+            return SequenceAxis.evenly_spaced(label or "time", unit, self.sizes[axis], *self._times)
         return SequenceAxis(label or "frame", unit, values)
 
 
