@@ -12,7 +12,6 @@ import numpy as np
 from ..errors import UnsupportedError
 from .intervals import TABLE_LIMIT, UsedPatterns, close_gaps, count, pack_intervals, rank
 from .patterns import EXACT_MULTIPLE, from_patterns, multiples, pattern_dtype, to_patterns
-from .residue import encode_residue
 
 SAMPLE_BITS = 24
 """Samples have at most so many bits, so that float32 holds them exactly too."""
@@ -20,7 +19,7 @@ SAMPLE_BITS = 24
 DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 
 _TRIAL_SLICES = 2
-_TRIAL_VOXELS = 2**17  # for the split, which is tried with zlib at up to twenty places
+_TRIAL_VOXELS = 2**16  # for the split, which is tried at twenty places
 _WORTH = 0.999  # a table or a finer split has to save this much
 
 
@@ -119,7 +118,8 @@ def _split(index: np.ndarray, size: int) -> tuple[float, int]:
     costs = {}
     for shift in range(least, least + SAMPLE_BITS - 4):
         low = index & np.uint64((1 << shift) - 1)
-        costs[shift] = estimated_bits(index >> np.uint64(shift)) + 8 * len(encode_residue(low, shift)) / index.size
+        planes = [(low >> np.uint64(bit)).astype(np.uint8) for bit in range(0, shift, 8)]
+        costs[shift] = estimated_bits(index >> np.uint64(shift)) + sum(entropy(np.bincount(p.ravel())) for p in planes)
     bound = min(costs.values()) / _WORTH
     return min((cost, -shift) for shift, cost in costs.items() if cost <= bound)[0], \
         max(shift for shift, cost in costs.items() if cost <= bound)
