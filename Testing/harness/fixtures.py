@@ -1,0 +1,53 @@
+"""Pytest fixtures of the headless Slicer; a test file asks for them with `pytest_plugins = ["harness.fixtures"]`."""
+
+from pathlib import Path
+
+import pytest
+
+from . import pythonqt
+from .application import loadModule, start
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def application():
+    """The running headless Slicer with the module MedCompress loaded."""
+    app = start()
+    loadModule(PROJECT / "MedCompress" / "MedCompress.py")
+    app.emit("startupCompleted()")
+    return app
+
+
+@pytest.fixture
+def scene(application):
+    """The application's scene, empty. Afterwards nothing may have been stored on a widget."""
+    import slicer
+
+    slicer.mrmlScene.Clear()
+    yield slicer.mrmlScene
+    slicer.mrmlScene.Clear()
+    assert pythonqt.strayAttributes() == [], "PythonQt refuses new attributes on widgets"
+
+
+@pytest.fixture
+def logic(scene):
+    """The module's logic."""
+    import MedCompress
+
+    return MedCompress.MedCompressLogic()
+
+
+@pytest.fixture
+def panel(scene):
+    """The module's widget, entered; cleaned up afterwards."""
+    import slicer
+
+    module = slicer.modules.medcompress
+    representation = module.widgetRepresentation()
+    representation.enter()
+    yield slicer.modules.MedCompressWidget
+    representation._python.cleanup()
+    representation.deleteLater()
+    module._widget = None
+    pythonqt.loadedWidgets.clear()
