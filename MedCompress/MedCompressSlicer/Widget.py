@@ -1,0 +1,246 @@
+"""The panel."""
+
+import sys
+import time
+from pathlib import Path
+
+import ctk
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+from MedCompressLib.api import SUFFIX
+
+from .CompressionJob import JobState
+from .Logic import MedCompressLogic
+from .ParameterNode import MedCompressParameterNode
+from .VolumeNode import refusal
+
+
+class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Panel of the module: shows the parameters, starts and cancels one job at a time, shows its result."""
+
+    def __init__(self, parent=None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+        self._presetsByCodec = {}
+        self._job = None
+        self._jobStarted = 0.0
+
+    # Life cycle --------------------------------------------------------------------------------------------------
+    def setup(self) -> None:
+        """Called when the user opens the module the first time."""
+        ScriptedLoadableModuleWidget.setup(self)
+        self._uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedCompress.ui"))
+        self.layout.addWidget(self._uiWidget)
+        self.ui = slicer.util.childWidgetVariables(self._uiWidget)
+        self._uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.ui.outputPathLineEdit.filters = ctk.ctkPathLineEdit.Files | ctk.ctkPathLineEdit.Writable
+        self.ui.outputPathLineEdit.nameFilters = [_("MedCompress volume") + f" (*{SUFFIX})"]
+        self.ui.outputPathLineEdit.settingKey = "MedCompressOutputPath"
+        self.ui.progressBar.visible = False
+
+        self.logic = MedCompressLogic()
+        self._presetsByCodec = {"auto": {}, **self.logic.presetsByCodec()}
+
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.ui.codecComboBox.connect("currentIndexChanged(int)", self.onCodecChanged)
+        self.ui.presetComboBox.connect("currentIndexChanged(int)", self.onPresetChanged)
+        self.ui.outputPathLineEdit.connect("currentPathChanged(QString)", self.onOutputPathChanged)
+        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        slicer.app.connect("aboutToQuit()", self.cancel)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """Called when the application closes or the module is reloaded."""
+        self.cancel()
+        slicer.app.disconnect("aboutToQuit()", self.cancel)
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def enter(self) -> None:
+        """Called each time the user opens this module."""
+        self.initializeParameterNode()
+
+    def exit(self) -> None:
+        """Called each time the user opens another module; a running job goes on."""
+        self.setParameterNode(None)
+
+    def onSceneStartClose(self, caller, event) -> None:
+        """Called just before the scene is closed."""
+        self.cancel()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event) -> None:
+        """Called just after the scene is closed."""
+        self.ui.resultLabel.text = ""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onReload(self) -> None:
+        """Reload the packages of this module too, not only MedCompress.py."""
+        for name in [name for name in sys.modules if name.split(".")[0] in ("MedCompressSlicer", "MedCompressLib")]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    # Parameters --------------------------------------------------------------------------------------------------
+    def initializeParameterNode(self) -> None:
+        """Ensure that the parameter node exists and is observed."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if not self._parameterNode.inputVolume:
+            firstVolumeNode = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            if firstVolumeNode:
+                self._parameterNode.inputVolume = firstVolumeNode
+
+    def setParameterNode(self, inputParameterNode: MedCompressParameterNode | None) -> None:
+        """Show and observe a parameter node; None to stop."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self._parameterNodeGuiTag = None
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+        self._parameterNode = inputParameterNode
+        if self._parameterNode:
+            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+            self._onParametersModified()
+
+    def _onParametersModified(self, caller=None, event=None) -> None:
+        """Bring the widgets up to date that parameterNodeWrapper cannot bind: the items depend on the library."""
+        if not self._parameterNode:
+            return
+        codec = self._choose(self.ui.codecComboBox, list(self._presetsByCodec), self._parameterNode.codec)
+        presets = self._presetsByCodec.get(codec, {})
+        preset = self._choose(self.ui.presetComboBox, list(presets), self._parameterNode.preset)
+        self.ui.presetComboBox.enabled = len(presets) > 1
+        self.ui.presetDescriptionLabel.text = presets.get(preset) or _(
+            "Chooses the codec that suits the volume: runs for label maps, wavelet for everything else.")
+        if self.ui.outputPathLineEdit.currentPath != self._parameterNode.outputPath:
+            self.ui.outputPathLineEdit.currentPath = self._parameterNode.outputPath
+        self._checkCanApply()
+
+    @staticmethod
+    def _choose(comboBox, items, item):
+        """Show items and select one, the first if the wanted one is not there; tell nobody."""
+        wasBlocked = comboBox.blockSignals(True)
+        if [comboBox.itemText(index) for index in range(comboBox.count)] != items:
+            comboBox.clear()
+            comboBox.addItems(items)
+        comboBox.currentIndex = items.index(item) if item in items else 0
+        comboBox.blockSignals(wasBlocked)
+        return comboBox.currentText
+
+    def onCodecChanged(self, index=0) -> None:
+        """The user chose a codec: its default preset is selected."""
+        if self._parameterNode:
+            with slicer.util.NodeModify(self._parameterNode):
+                self._parameterNode.codec = self.ui.codecComboBox.currentText
+                self._parameterNode.preset = ""
+
+    def onPresetChanged(self, index=0) -> None:
+        """The user chose a preset."""
+        if self._parameterNode:
+            self._parameterNode.preset = self.ui.presetComboBox.currentText
+
+    def onOutputPathChanged(self, path="") -> None:
+        """The user typed or browsed."""
+        if self._parameterNode:
+            self._parameterNode.outputPath = self.ui.outputPathLineEdit.currentPath
+
+    def _checkCanApply(self) -> None:
+        if self._job is not None:
+            self.ui.applyButton.text = _("Cancel")
+            self.ui.applyButton.toolTip = _("Stop the compression; nothing is written or added to the scene.")
+            self.ui.applyButton.enabled = True
+            return
+        reason = self._reasonNotToApply()
+        self.ui.applyButton.text = _("Apply")
+        self.ui.applyButton.toolTip = reason or _("Compress the volume, restore it and compare the two bit by bit.")
+        self.ui.applyButton.enabled = not reason
+
+    def _reasonNotToApply(self) -> str:
+        reason = refusal(self._parameterNode.inputVolume)
+        path = self._outputPath()
+        if reason or not path:
+            return reason
+        if not path.is_absolute():
+            return _("{path} is not a full path; choose the file with the button beside it.").format(path=path)
+        if path.is_dir():
+            return _("{path} is a folder; enter the name of a file in it.").format(path=path)
+        if not path.parent.is_dir():
+            return _("The folder {path} does not exist; create it or choose another.").format(path=path.parent)
+        return ""
+
+    def _outputPath(self) -> Path | None:
+        text = self._parameterNode.outputPath.strip()
+        if not text:
+            return None
+        path = Path(text).expanduser()
+        return path if path.is_dir() or path.suffix.lower() == SUFFIX else path.with_name(path.name + SUFFIX)
+
+    # Work --------------------------------------------------------------------------------------------------------
+    def onApplyButton(self, checked=False) -> None:
+        """Start, or cancel what is running."""
+        if self._job is not None:
+            self.cancel()
+            return
+        with slicer.util.tryWithErrorDisplay(_("The volume could not be compressed.")):
+            self._apply()
+
+    def _apply(self):
+        import slicer.packaging
+
+        slicer.packaging.pip_ensure(slicer.packaging.load_requirements(self.resourcePath("requirements.txt")),
+                                    requester="MedCompress")
+        parameters = self._parameterNode
+        path = self._outputPath()
+        if path and path.exists() and not slicer.util.confirmOkCancelDisplay(
+                _("{path} exists already. Replace it?").format(path=path)):
+            return
+        if path:
+            self.ui.outputPathLineEdit.addCurrentPathToHistory()
+        volumeNode = parameters.inputVolume
+        self._jobStarted = time.monotonic()
+        self._job = self.logic.startCompression(
+            volumeNode, path or "", parameters.codec, parameters.preset,
+            restoreAs=self.logic.restoredName(volumeNode) if parameters.loadRestored else "",
+            onProgress=self._onProgress, onFinished=self._onJobFinished)
+        self.ui.progressBar.value = 0
+        self.ui.progressBar.visible = True
+        self.ui.resultLabel.text = _("Preparing...")
+        self._checkCanApply()
+
+    def cancel(self) -> None:
+        """Cancel the running job, if any."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def _onProgress(self, fraction):
+        self.ui.progressBar.value = round(1000 * fraction)
+        elapsed = time.monotonic() - self._jobStarted
+        if 0.05 < fraction < 1.0 and elapsed > 1.0:
+            self.ui.resultLabel.text = _("About {seconds} s left...").format(
+                seconds=round(elapsed * (1.0 - fraction) / fraction))
+        else:
+            self.ui.resultLabel.text = _("Working...")
+
+    def _onJobFinished(self, job):
+        self._job = None
+        self.ui.progressBar.visible = False
+        if job.state is JobState.DONE:
+            self.ui.resultLabel.text = job.report.summary()
+            if job.restoredNode is not None:
+                slicer.util.setSliceViewerLayers(background=job.restoredNode)
+        elif job.state is JobState.CANCELLED:
+            self.ui.resultLabel.text = _("Canceled.")
+        else:
+            self.ui.resultLabel.text = _("Failed: {reason}").format(reason=job.error)
+        if self._parameterNode:
+            self._checkCanApply()
+        if job.state is JobState.FAILED:
+            slicer.util.errorDisplay(_("The volume could not be compressed.") + "\n\n" + job.error)

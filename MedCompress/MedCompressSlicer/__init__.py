@@ -1,0 +1,1 @@
+"""The Slicer side of MedCompress: panel, logic, reader, writer and self-test. Knows nodes, and no codec."""
