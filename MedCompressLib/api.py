@@ -133,7 +133,7 @@ def read(path: str | os.PathLike, series_uid: str | None = None, threads: int | 
 def write(path: str | os.PathLike, volume: Volume | np.ndarray, codec: str = "auto", preset: str | None = None,
           progress: Progress | None = None, threads: int | None = None, overwrite: bool = False,
           verify: bool = True) -> None:
-    """Compress a volume into an `.mcz` file.
+    """Compress a volume into an `.mcz` file, or write it as NRRD, NIfTI or MetaImage where the name ends so.
 
     The file takes its name only when it is whole, on the disk and (with `verify`) has been decoded again and found
     equal to `volume`; until then, and when anything goes wrong or is cancelled, an old file of that name stays as it
@@ -142,7 +142,8 @@ def write(path: str | os.PathLike, volume: Volume | np.ndarray, codec: str = "au
     Parameters
     ----------
     path : str or path
-        Any name; by custom it ends in `.mcz`.
+        By custom it ends in `.mcz`. With one of the endings in `image_files.SUFFIXES` the volume is written in that
+        format, for which there is neither codec nor preset to choose.
     volume, codec, preset, progress, threads
         As in `compress`.
     overwrite : bool
@@ -155,9 +156,16 @@ def write(path: str | os.PathLike, volume: Volume | np.ndarray, codec: str = "au
     MedCompressError
         The file exists or cannot be written, or what `compress` raises.
     """
+    from .image_files import is_image_file, write_image
+
     volume = _as_volume(volume)
     threads = _threads(threads)
     progress = _rising(progress)
+    if is_image_file(path):
+        if codec != "auto" or preset is not None:
+            raise UnsupportedError(f"A codec or preset is only for {SUFFIX} files, not for {path}.")
+        write_image(path, volume, overwrite)
+        return
     share = 0.6 if verify else 1.0
     with replacing(path, overwrite) as file:
         encode_volume(volume, file, codec, preset, threads, lambda fraction: progress(share * fraction))
@@ -317,12 +325,15 @@ def _opened(data: Source | BinaryIO) -> Iterator[BinaryIO]:
         if not path.exists():
             raise MedCompressError(f"There is no file {path}; check the path.")
         try:
-            with open(path, "rb") as file:
-                yield file
-        except FormatError as error:
-            raise FormatError(f"{path}: {error}") from error
+            file = open(path, "rb")
         except OSError as error:
             raise MedCompressError(f"{path} cannot be read: {error.strerror or error}.") from error
+        try:
+            yield file
+        except FormatError as error:
+            raise FormatError(f"{path}: {error}") from error
+        finally:
+            file.close()
     elif hasattr(data, "read") and hasattr(data, "seek"):
         yield data
     else:

@@ -131,7 +131,7 @@ def _compress(options: argparse.Namespace) -> int:
 def _decompress(options: argparse.Namespace) -> int:
     from . import api
     from .errors import MedCompressError
-    from .image_files import SUFFIXES, is_image_file, write_image
+    from .image_files import SUFFIXES, is_image_file
 
     if not is_image_file(options.output):
         raise MedCompressError(f"{options.output} is not named like an image file; use one of {', '.join(SUFFIXES)}.")
@@ -139,7 +139,7 @@ def _decompress(options: argparse.Namespace) -> int:
         raise MedCompressError(f"{options.output} exists; choose another name or use --force.")
     with _progress(options) as report:
         volume = api.decompress(options.input, options.slices, options.threads, report)
-        write_image(options.output, volume, overwrite=options.force)
+        api.write(options.output, volume, overwrite=options.force)
     print(f"{options.output}: {_by(volume.shape)} voxels of {volume.dtype}.")
     return DONE
 

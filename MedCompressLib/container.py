@@ -8,8 +8,8 @@
     slabs        payload and residue of each, in the order of their numbers
 
 Knows sections and checksums and nothing of voxels or codecs. Guarantees: a `Reader` takes no memory for a length before
-it has held it against the size of the file and a limit; everything it returns has passed its CRC-32C; whatever is wrong
-with the bytes, it raises `FormatError`. It reads only what it is asked for.
+it has held it against the size of the file and a limit; every section has passed its CRC-32C when it is returned, a slab
+when it has been checked; whatever is wrong with the bytes, it raises `FormatError`. It reads only what it is asked for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .checksum import crc32c
-from .errors import FormatError, UnsupportedError
+from .errors import FormatError, MedCompressError, UnsupportedError
 from .header import HEADER_LIMIT, Header, dump_json, parse_json
 from .slabs import SlabGrid
 from .volume import Volume
@@ -97,11 +97,7 @@ class Writer:
         self._index = np.zeros(count, dtype=INDEX_ENTRY)
         self._written = 0
         # Nothing but zeros stands where the magic belongs until the file is whole.
-        file.write(bytes(FIXED_LENGTH))
-        file.write(self._header)
-        file.write(self._metadata)
-        file.write(self._index.tobytes())
-        file.write(model)
+        self._write(bytes(FIXED_LENGTH), self._header, self._metadata, self._index.tobytes(), model)
         self._offset = FIXED_LENGTH + len(self._header) + len(self._metadata) + self._index.nbytes + len(model)
 
     def append(self, slab: StoredSlab) -> None:
@@ -109,8 +105,7 @@ class Writer:
         crc = crc32c(slab.payload + slab.residue)
         self._index[self._written] = (self._offset, len(slab.payload), len(slab.residue), crc, slab.storage,
                                       np.void(slab.digest))
-        self._file.write(slab.payload)
-        self._file.write(slab.residue)
+        self._write(slab.payload, slab.residue)
         self._written += 1
         self._offset += len(slab.payload) + len(slab.residue)
 
@@ -121,10 +116,16 @@ class Writer:
                             crc32c(self._metadata), len(self._index), crc32c(index), crc32c(self._model),
                             len(self._model), self._offset, voxel_digest, *self._matrix)
         self._file.seek(FIXED_LENGTH + len(self._header) + len(self._metadata))
-        self._file.write(index)
+        self._write(index)
         self._file.seek(0)
-        self._file.write(fixed + _CRC.pack(crc32c(fixed)))
-        self._file.flush()
+        self._write(fixed, _CRC.pack(crc32c(fixed)))
+
+    def _write(self, *sections: bytes) -> None:
+        try:
+            for section in sections:
+                self._file.write(section)
+        except OSError as error:
+            raise MedCompressError(f"The file cannot be written: {error.strerror or error}.") from error
 
 
 class Reader:
@@ -208,14 +209,18 @@ class Reader:
         return model
 
     def read_slab(self, number: int) -> StoredSlab:
-        """The slab with that number."""
+        """The slab with that number, not yet held against its CRC: that is for the thread that decodes it."""
         entry = self.index[number]
         payload_length, residue_length = int(entry["payload_length"]), int(entry["residue_length"])
         stored = self._read(int(entry["offset"]), payload_length + residue_length)
-        slices = self.grid.ranges(number)[1]
-        _check_crc(stored, int(entry["crc32c"]), f"slab {number} (slices {slices.start} to {slices.stop - 1})")
         return StoredSlab(stored[:payload_length], stored[payload_length:], int(entry["storage"]),
                           entry["digest"].tobytes())
+
+    def check_slab(self, number: int, slab: StoredSlab) -> None:
+        """Raise FormatError unless the bytes of the slab with that number are those that were written."""
+        slices = self.grid.ranges(number)[1]
+        _check_crc(slab.payload + slab.residue, int(self.index["crc32c"][number]),
+                   f"slab {number} (slices {slices.start} to {slices.stop - 1})")
 
     def _check_index(self) -> None:
         if len(self.index) != len(self.grid):
@@ -230,8 +235,11 @@ class Reader:
             raise FormatError("The slabs in the file's index do not follow each other up to the end of the file.")
 
     def _read(self, offset: int, length: int) -> bytes:
-        self._file.seek(offset)
-        data = self._file.read(length)
+        try:
+            self._file.seek(offset)
+            data = self._file.read(length)
+        except OSError as error:
+            raise MedCompressError(f"The file cannot be read: {error.strerror or error}.") from error
         if len(data) != length:
             raise FormatError("The file became shorter while it was read.")
         return data

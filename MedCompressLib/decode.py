@@ -55,6 +55,7 @@ class SlabDecoder:
 
     def _decode(self, item: tuple[int, StoredSlab]) -> tuple[np.ndarray, np.ndarray]:
         number, stored = item
+        self._reader.check_slab(number, stored)
         codec = self._raw if stored.storage == RAW else self._codec
         try:
             samples = codec.decode(stored.payload, self._reader.grid.slab_shape(number))

@@ -18,7 +18,7 @@ from .codecs import Codec, Progress, codec_ids, get_codec
 from .codecs.raw import RawCodec
 from .container import CODED, RAW, StoredSlab, Writer
 from .errors import UnsupportedError
-from .header import Header
+from .header import Header, check_grid
 from .samples import SampleMap
 from .slabs import SlabGrid, SlabSequence, ordered_map
 from .volume import Volume
@@ -93,6 +93,7 @@ def encode_volume(volume: Volume, file: BinaryIO, codec: str, preset: str | None
     voxels = volume.as_frames()
     codec_class, preset = chosen(codec, preset, voxels)
     grid = SlabGrid.choose(voxels.shape, codec_class.slab_slices)
+    check_grid(grid, UnsupportedError)  # before any work is done
     slabs = SlabSequence(voxels, grid)
     progress(0.0)
     samples = SampleMap.fit(slabs)

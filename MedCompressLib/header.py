@@ -143,7 +143,7 @@ class Header:
     def _check(self, error: type[Exception]) -> None:
         if self.axes not in AXES or len(self.shape) != len(self.axes):
             raise error(f"Axes {self.axes[:40]!r} do not fit the shape {self.shape[:8]}.")
-        if not all(1 <= length <= AXIS_LIMIT for length in self.shape) or math.prod(self.shape) > VOLUME_LIMIT:
+        if not all(1 <= length <= AXIS_LIMIT for length in self.shape):
             raise error(f"A volume of shape {self.shape} is beyond the format's limits.")
         if ("t" in self.axes) != (self.sequence is not None):
             raise error(f"Axes {self.axes!r} and the sequence axis do not fit together.")
@@ -151,13 +151,20 @@ class Header:
             raise error(f"The sequence axis has {len(self.sequence.values)} values for {self.shape[0]} frames.")
         if self.quality != {"kind": "lossless"}:
             raise error("The file asks for a kind of quality that this version does not know; update MedCompress.")
-        frames, k, j, i = self.frames_shape
-        if not (1 <= self.slab_frames <= frames and 1 <= self.slab_slices <= k):
-            raise error(f"Slabs of {self.slab_frames} frames by {self.slab_slices} slices do not fit the volume.")
-        slices = self.slab_frames * self.slab_slices
-        if j * i > SLICE_LIMIT or (slices > 1 and slices * j * i > SLAB_LIMIT):
-            raise error(f"Slices of {j} x {i} voxels, {slices} in a slab, are beyond the format's limits "
-                        f"({SLICE_LIMIT} voxels in a slice, {SLAB_LIMIT} in a slab of several).")
+        check_grid(self.grid, error)
+
+
+def check_grid(grid: SlabGrid, error: type[Exception]) -> None:
+    """Raise `error` when volume or slabs are beyond a limit of the format."""
+    frames, k, j, i = grid.shape
+    if math.prod(grid.shape) > VOLUME_LIMIT:
+        raise error(f"A volume of {frames} frames of {k} x {j} x {i} voxels is beyond the format's limits.")
+    if not (1 <= grid.frames <= frames and 1 <= grid.slices <= k):
+        raise error(f"Slabs of {grid.frames} frames by {grid.slices} slices do not fit the volume.")
+    slices = grid.frames * grid.slices
+    if j * i > SLICE_LIMIT or (slices > 1 and slices * j * i > SLAB_LIMIT):
+        raise error(f"Slices of {j} x {i} voxels, {slices} in a slab, are beyond the format's limits "
+                    f"({SLICE_LIMIT} voxels in a slice, {SLAB_LIMIT} in a slab of several).")
 
 
 def dump_json(value: dict, sort_keys: bool = False) -> bytes:

@@ -35,20 +35,35 @@ def replacing(path: str | os.PathLike, overwrite: bool) -> Iterator[BinaryIO]:
     _check_absent(target, overwrite)
     temporary = target.with_name(f".medcompress-{secrets.token_hex(8)}.part")
     try:
-        with open(temporary, "x+b") as file:
+        with _explained(path):
+            file = open(temporary, "x+b")
+        try:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            with _explained(path):
+                file.flush()
+                os.fsync(file.fileno())
+                file.close()
+        except BaseException:
+            with suppress(OSError):  # what could not be written before cannot be flushed now
+                file.close()
+            raise
         _check_absent(target, overwrite)  # it may have come into being meanwhile
-        if target.exists():
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise MedCompressError(f"{path} cannot be written: {error.strerror or error}.") from error
+        with _explained(path):
+            if target.exists():
+                shutil.copymode(target, temporary)
+            os.replace(temporary, target)
     finally:
         with suppress(OSError):  # gone when all went well
             temporary.unlink()
     _sync_folder(target.parent)
+
+
+@contextmanager
+def _explained(path: str | os.PathLike) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MedCompressError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def _check_absent(target: Path, overwrite: bool) -> None:

@@ -1,0 +1,445 @@
+"""The `.mcz` file: bytes where FORMAT.md says, checksums, and refusal of everything that is not a valid file."""
+
+import hashlib
+import io
+import json
+import math
+import re
+import struct
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+import surgery
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import MedCompressLib as mc
+from MedCompressLib import checksum, header
+from MedCompressLib.container import METADATA_LIMIT, Reader
+from MedCompressLib.slabs import SLAB_VOXELS, SMALL_VOLUME_VOXELS, SlabGrid, SlabSequence, ordered_map
+
+MATRIX = np.array([[-0.7, 0.1, 0.3, -101.25], [0.2, 0.8, -0.1, 33.3], [0.05, -0.2, 2.5, 1e-7], [0, 0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def volume():
+    rng = np.random.default_rng(0)
+    return mc.Volume(rng.integers(-1000, 3000, (40, 18, 20), dtype=np.int16), MATRIX,
+                     metadata={"b": "Schädel ☃", "a": [1, 2.5, None, True, {"z": {}, "y": []}]})
+
+
+@pytest.fixture(scope="module")
+def data(volume):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("MedCompressLib.slabs.SMALL_VOLUME_VOXELS", 0)
+        return mc.compress(volume, codec="raw")
+
+
+@pytest.fixture
+def parts(data):
+    return surgery.File.split(data)
+
+
+def refused(data: bytes, reason: str) -> None:
+    with pytest.raises(mc.FormatError, match=reason):
+        mc.decompress(data)
+    report = mc.verify(data)
+    assert not report.ok and any(re.search(reason, problem) for problem in report.problems)
+
+
+class TestCrc32c:
+    @pytest.mark.parametrize(("message", "crc"), [
+        (b"", 0), (b"123456789", 0xE3069283), (bytes(32), 0x8A9136AA), (b"\xff" * 32, 0x62A8AB43),
+        (bytes(range(32)), 0x46DD794E), (bytes(range(31, -1, -1)), 0x113FDB5C)])
+    def test_vectors_of_rfc_3720(self, message, crc):
+        assert checksum.crc32c(message) == crc
+        assert surgery.crc32c(message) == crc
+
+    def test_every_short_length(self):
+        message = np.random.default_rng(1).bytes(300)
+        for length in range(300):
+            assert checksum.crc32c(message[:length]) == surgery.crc32c(message[:length])
+
+    @pytest.mark.parametrize("length", [27103, 27104, 27105, 27108, 27109, 52276, 52277, 52281, 200_001])
+    def test_around_the_fold(self, length):
+        message = np.random.default_rng(length).bytes(length)
+        assert checksum.crc32c(message) == surgery.crc32c(message)
+
+    def test_views(self):
+        message = bytearray(range(256))
+        assert checksum.crc32c(memoryview(message)[3:99]) == surgery.crc32c(bytes(message[3:99]))
+
+    def test_sparse_polynomial_is_a_multiple(self):
+        def power(exponent):
+            remainder = 1
+            for _ in range(exponent):
+                remainder <<= 1
+                remainder ^= 0x11EDC6F41 if remainder >> 32 else 0
+            return remainder
+
+        assert power(checksum._DEGREE) ^ power(checksum._LOWER[0]) ^ power(checksum._LOWER[1]) == 1
+
+    def test_speed(self):
+        message = bytes(16 << 20)
+        checksum.crc32c(message)
+        started = time.perf_counter()
+        checksum.crc32c(message)
+        assert time.perf_counter() - started < 0.16  # 100 MB/s, ten times less than on an idle machine
+
+
+class TestDigest:
+    def test_definition(self):
+        voxels = np.arange(2 * 3 * 4 * 5, dtype=">i2").reshape(2, 3, 4, 5)
+        outer = hashlib.sha256()
+        for f in range(2):
+            for k in range(3):
+                outer.update(hashlib.sha256(voxels[f, k].astype("<i2").tobytes()).digest())
+        assert checksum.combined_digest(checksum.slice_digests(voxels)) == outer.digest()
+
+    def test_does_not_depend_on_slabs_or_codec(self, volume, data, monkeypatch):
+        monkeypatch.setattr("MedCompressLib.slabs.SMALL_VOLUME_VOXELS", 0)
+        monkeypatch.setattr("MedCompressLib.slabs.SLAB_VOXELS", 18 * 20 * 3)
+        other = mc.compress(volume, codec="raw")
+        assert mc.info(other)["slabs"]["slices"] == 3 != mc.info(data)["slabs"]["slices"]
+        assert mc.info(other)["voxel_sha256"] == mc.info(data)["voxel_sha256"]
+        assert mc.info(data)["voxel_sha256"] == surgery.digest(volume.as_frames()).hex()
+
+
+class TestGrid:
+    @settings(deadline=None, derandomize=True)
+    @given(st.tuples(st.integers(1, 400), st.integers(1, 3000), st.integers(1, 6000), st.integers(1, 6000)),
+           st.integers(1, 64))
+    def test_bounds(self, shape, preferred):
+        grid = SlabGrid.choose(shape, preferred)
+        plane = shape[2] * shape[3]
+        assert 1 <= grid.frames <= shape[0] and 1 <= grid.slices <= shape[1]
+        slices = grid.frames * grid.slices
+        assert slices == 1 or slices * plane <= SLAB_VOXELS
+        if math.prod(shape) <= SMALL_VOLUME_VOXELS:
+            assert len(grid) == 1
+        elif plane * preferred <= SLAB_VOXELS:
+            assert grid.slices >= min(shape[1], -(-preferred // 2))
+
+    @settings(deadline=None, derandomize=True)
+    @given(st.data(), st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 3), st.integers(1, 3)))
+    def test_slabs_tile_the_volume(self, data, shape):
+        grid = SlabGrid(shape, data.draw(st.integers(1, shape[0])), data.draw(st.integers(1, shape[1])))
+        seen = np.zeros(shape, int)
+        for number in range(len(grid)):
+            seen[grid.ranges(number)] += 1
+            assert seen[grid.ranges(number)].shape == grid.slab_shape(number)
+        assert (seen == 1).all()
+        start = data.draw(st.integers(0, shape[1] - 1))
+        stop = data.draw(st.integers(start + 1, shape[1]))
+        wanted = [number for number in range(len(grid))
+                  if grid.ranges(number)[1].start < stop and grid.ranges(number)[1].stop > start]
+        assert grid.touching(start, stop) == wanted
+
+    @pytest.mark.parametrize(("shape", "frames", "slices", "count"), [
+        ((1, 96, 512, 512), 1, 16, 6), ((1, 83, 512, 512), 1, 17, 5), ((1, 17, 512, 512), 1, 17, 1),
+        ((1, 24, 512, 512), 1, 12, 2), ((1, 30, 64, 64), 1, 30, 1), ((200, 36, 64, 64), 100, 18, 4),
+        ((1, 2000, 2048, 2048), 1, 2, 1000), ((1, 3, 6000, 6000), 1, 1, 3), ((3, 40, 512, 512), 2, 14, 6)])
+    def test_chosen(self, shape, frames, slices, count):
+        grid = SlabGrid.choose(shape, 16)
+        assert (grid.frames, grid.slices, len(grid)) == (frames, slices, count)
+
+    def test_sequence_cuts_only_what_is_asked_for(self):
+        voxels = np.arange(2 * 5 * 2 * 2).reshape(2, 5, 2, 2)
+        sequence = SlabSequence(voxels, SlabGrid(voxels.shape, 1, 3), lambda slab: slab + 1)
+        assert len(list(sequence)) == len(sequence) == 4
+        assert np.array_equal(sequence[3], voxels[1:, 3:] + 1)
+        with pytest.raises(IndexError):
+            sequence[4]
+
+
+class TestOrderedMap:
+    def test_order_and_bound(self):
+        taken = []
+
+        def items():
+            for item in range(50):
+                taken.append(item)
+                yield item
+
+        for position, result in enumerate(ordered_map(lambda item: item * item, items(), 4)):
+            assert result == position * position
+            assert len(taken) <= position + 6
+
+    @pytest.mark.parametrize("threads", [1, 3])
+    def test_error_comes_out_and_stops(self, threads):
+        taken = []
+
+        def items():
+            for item in range(1000):
+                taken.append(item)
+                yield item
+
+        with pytest.raises(ZeroDivisionError):
+            list(ordered_map(lambda item: 1 // (item - 5), items(), threads))
+        assert len(taken) < 20
+
+
+class TestLayout:
+    def test_everything_is_where_the_specification_says(self, volume, data, parts):
+        assert parts.magic == b"\x89MCZ\r\n\x1a\n" and parts.version == 1
+        assert np.array_equal(np.reshape(parts.matrix, (4, 4)), MATRIX)
+        assert parts.voxel_digest == surgery.digest(volume.as_frames())
+        assert parts.fields == {
+            "axes": "kji", "codec": {"config": {"width": 2}, "id": "raw", "preset": "plain"}, "dtype": "int16",
+            "quality": {"kind": "lossless"}, "samples": parts.fields["samples"], "sequence": None,
+            "shape": [40, 18, 20], "slab": {"frames": 1, "slices": 14}}
+        assert [slab.digest for slab in parts.slabs] == [
+            surgery.digest(volume.as_frames()[:, k:k + 14])[:8] for k in (0, 14, 28)]
+        first = np.frombuffer(parts.slabs[0].payload, "<u2").reshape(14, 18, 20).astype(int) - 1000
+        assert np.array_equal(first, volume.voxels[:14])
+        assert parts.join() == data
+
+    def test_header_is_canonical(self, parts):
+        text = json.dumps(parts.fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        assert parts.header == text.encode()
+
+    def test_metadata_keeps_order_and_text(self, volume, data):
+        again = mc.info(data)["metadata"]
+        assert json.dumps(again) == json.dumps(volume.metadata)
+        assert list(again) == ["b", "a"]
+
+    def test_empty_metadata_takes_no_bytes(self):
+        assert mc.info(mc.compress(np.zeros((1, 2, 3), np.uint8)))["section_bytes"]["metadata"] == 0
+
+    def test_matrix_survives_bit_for_bit(self):
+        matrix = MATRIX.copy()
+        matrix[:3] = np.nextafter(MATRIX[:3], 1)
+        matrix[0, 3] = 5e-324
+        again = mc.decompress(mc.compress(mc.Volume(np.zeros((1, 2, 3), np.uint8), matrix))).ijk_to_ras
+        assert again.tobytes() == matrix.tobytes()
+
+
+class CountingFile(io.BytesIO):
+    """Counts the bytes that are read."""
+
+    count = 0
+
+    def read(self, size=-1):
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+class TestPartialReading:
+    def test_only_the_slabs_needed(self, volume, data):
+        file = CountingFile(data)
+        part = mc.decompress(file, slices=slice(15, 20), threads=1)
+        sections = mc.info(data)["section_bytes"]
+        front = sum(length for name, length in sections.items() if name != "slabs")
+        assert np.array_equal(part.voxels, volume.voxels[15:20])
+        assert file.count == front + 14 * 18 * 20 * 2
+
+    def test_info_reads_no_slab_and_no_model(self, data):
+        file = CountingFile(data)
+        facts = mc.info(file)
+        assert file.count == sum(facts["section_bytes"][name] for name in ("fixed", "header", "metadata", "index"))
+
+    def test_damage_elsewhere_does_not_matter(self, volume, data):
+        damaged = bytearray(data)
+        damaged[-1] ^= 1
+        part = mc.decompress(bytes(damaged), slices=slice(0, 28))
+        assert np.array_equal(part.voxels, volume.voxels[:28])
+        refused(bytes(damaged), r"slab 2 \(slices 28 to 39\)")
+        report = mc.verify(bytes(damaged))
+        assert (report.slabs, report.damaged_slabs, report.damaged_slices) == (3, [2], [(28, 39)])
+
+
+class TestRefusal:
+    @pytest.mark.parametrize(("damage", "reason"), [
+        (lambda data: b"", "empty"),
+        (lambda data: b"NRRD0004\n", "not an .mcz file"),
+        (lambda data: bytes(len(data)), "interrupted"),
+        (lambda data: bytes([data[0] & 127]) + data[1:], "text mode"),
+        (lambda data: data.replace(b"\r\n", b"\n"), "text mode"),
+        (lambda data: data.replace(b"\n", b"\r\n"), "text mode"),
+        (lambda data: data[:100], "truncated"),
+        (lambda data: data[:-1], "truncated"),
+        (lambda data: data[:220], "truncated"),
+        (lambda data: data + b"\0", "added"),
+        (lambda data: data[:8] + b"\2" + data[9:], "update"),
+        (lambda data: data[:60] + bytes([data[60] ^ 1]) + data[61:], "checksum of its fixed part"),
+        (lambda data: data[:230] + bytes([data[230] ^ 1]) + data[231:], "checksum of its header")])
+    def test_damage(self, data, damage, reason):
+        refused(damage(data), reason)
+
+    @pytest.mark.parametrize("section", ["metadata", "index", "slabs"])
+    def test_checksum_of_section(self, data, section):
+        lengths = mc.info(data)["section_bytes"]
+        order = ["fixed", "header", "metadata", "index", "model", "slabs"]
+        place = sum(lengths[name] for name in order[:order.index(section)])
+        refused(data[:place] + bytes([data[place] ^ 128]) + data[place + 1:], "checksum of its " + section[:4])
+
+    @pytest.mark.parametrize(("forced", "reason"), [
+        ({"header_length": 2**32 - 1}, "limit"), ({"metadata_length": 2**32 - 1}, "limit"),
+        ({"slab_count": 2**32 - 1}, "limit"), ({"model_length": 2**63}, "limit"),
+        ({"file_length": 2**63}, "should have"), ({"header_length": 2**22}, "do not fit"),
+        ({"slab_count": 2**20}, "do not fit"), ({"header_length": 0}, "checksum of its header"),
+        ({"model_length": 1}, "follow each other"), ({"model_length": 1, "model_crc": 7}, "follow each other"),
+        ({"slab_count": 2}, "checksum of its index")])
+    def test_lengths(self, parts, forced, reason):
+        parts.forced = forced
+        refused(parts.join(), reason)
+
+    def test_model(self, parts):
+        parts.model = b"unasked"
+        refused(parts.join(), "width")
+        parts.forced = {"model_crc": 1}
+        refused(parts.join(), "checksum of its model")
+
+    @pytest.mark.parametrize(("number", "change", "reason"), [
+        (1, {"offset": 0}, "follow"), (1, {"offset": 2**64 - 1}, "follow"),
+        (0, {"payload_length": 2**32 - 1}, "follow"), (0, {"residue_length": 2**32 - 1}, "follow"),
+        (2, {"payload_length": 0}, "follow"), (2, {"storage": 2}, "update"),
+        (1, {"crc": 0}, "checksum of its slab 1"), (1, {"digest": bytes(8)}, "other voxels")])
+    def test_index(self, parts, number, change, reason):
+        for name, value in change.items():
+            setattr(parts.slabs[number], name, value)
+        refused(parts.join(), reason)
+
+    def test_same_slab_twice(self, parts):
+        parts.slabs[1].offset = parts.slabs[0].offset if parts.slabs[0].offset else 220
+        refused(parts.join(), "follow")
+
+    @pytest.mark.parametrize("count", [0, 2, 4])
+    def test_number_of_slabs(self, parts, count):
+        parts.slabs = (parts.slabs * 2)[:count]
+        refused(parts.join(), f"has {count} slabs")
+
+    def test_swapped_slabs(self, parts):
+        parts.slabs[0], parts.slabs[1] = parts.slabs[1], parts.slabs[0]
+        refused(parts.join(), "SHA-256")
+
+    def test_bytes_behind_the_last_slab(self, parts):
+        parts.tail = b"\0"
+        refused(parts.join(), "follow each other")
+
+    def test_reserved(self, parts):
+        parts.reserved = 1
+        refused(parts.join(), "does not exist")
+
+    @pytest.mark.parametrize("matrix", [(math.nan, *range(15)), (0.0,) * 16, tuple(map(float, range(16)))])
+    def test_matrix(self, parts, matrix):
+        parts.matrix = matrix
+        refused(parts.join(), "no valid volume")
+
+    @pytest.mark.parametrize(("change", "reason"), [
+        ({"dtype": "complex64"}, "type"), ({"dtype": 7}, "dtype"), ({"axes": "ijk"}, "Axes"),
+        ({"axes": "tkji"}, "Axes"),
+        ({"shape": [40, 18]}, "Axes"), ({"shape": [40, 18, 0]}, "limits"), ({"shape": [40, 18, -20]}, "limits"),
+        ({"shape": [40, 18, 20.0]}, "whole numbers"), ({"shape": [40, 18, True]}, "whole numbers"),
+        ({"shape": [2**31, 1, 1]}, "limits"), ({"shape": [2**30, 2**30, 1]}, "limits"),
+        ({"shape": [40, 10**4, 10**4]}, "limits"), ({"shape": [40, 18, 21]}, "raw slab"),
+        ({"shape": None}, "shape"), ({"shape": [10**400, 1, 1]}, "limits"),
+        ({"sequence": {}}, "values"), ({"sequence": {"index_name": "t", "unit": "s", "values": ["0"]}}, "sequence"),
+        ({"slab": {"frames": 1, "slices": 0}}, "Slabs"), ({"slab": {"frames": 2, "slices": 14}}, "Slabs"),
+        ({"slab": {"frames": 1, "slices": 41}}, "Slabs"), ({"slab": {"frames": 1, "slices": 13}}, "slabs"),
+        ({"slab": {"frames": True, "slices": 14}}, "frames"),
+        ({"quality": {"kind": "lossy"}}, "quality"), ({"quality": {"kind": "lossless", "bits": 1}}, "quality"),
+        ({"codec": {"id": "best", "config": {}, "preset": ""}}, "best"), ({"codec": []}, "codec"),
+        ({"codec": {"id": "raw", "config": {"width": 4}, "preset": ""}}, "width"),
+        ({"codec": {"id": "raw", "config": {"width": 1}, "preset": ""}}, "raw slab"),
+        ({"samples": {}}, "sample map"), ({"dtype": "uint16"}, "sample map")])
+    def test_header(self, parts, change, reason):
+        parts.fields = {**parts.fields, **change}
+        refused(parts.join(), reason)
+
+    @pytest.mark.parametrize("name", ["axes", "shape", "dtype", "sequence", "slab", "samples", "codec", "quality"])
+    def test_header_without(self, parts, name):
+        parts.fields = {key: value for key, value in parts.fields.items() if key != name}
+        if name == "sequence":
+            assert mc.decompress(parts.join()).sequence is None
+        else:
+            refused(parts.join(), name)
+
+    def test_limits_of_slabs(self, parts):
+        parts.fields = {**parts.fields, "shape": [40, 2**13, 2**13], "slab": {"frames": 1, "slices": 20}}
+        refused(parts.join(), "beyond the format's limits")
+
+    @pytest.mark.parametrize(("text", "reason"), [
+        (b"", "JSON"), (b"[]", "not a JSON object"), (b"{} {}", "JSON"), (b'{"a":NaN}', "NaN"),
+        (b'{"a":1,"a":1}', "repeated"), (b'{"a":"\xff"}', "JSON"), (b'{"a":' + b"[" * 10**6, "nested"),
+        (b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", "nested"),
+        (b'{"a":"]]]]","b":' + b'[{"c":' * 60 + b"1" + b"}]" * 60 + b"}", "nested"),
+        (b'{"a":' + b"1" * 5000 + b"}", "JSON"), (b'{"a":"', "JSON"), (b"\xef\xbb\xbf{}", "JSON")])
+    def test_json(self, parts, text, reason):
+        parts.set_metadata(text)
+        refused(parts.join(), reason)
+        parts.metadata, parts.header = b"", text
+        refused(parts.join(), reason)
+
+    @pytest.mark.parametrize("text", [b'{"a":1e999}', b'{"a":' + b"[" * 90 + b"]" * 90 + b"}"])
+    def test_metadata_that_a_volume_cannot_have(self, parts, text):
+        parts.set_metadata(text)
+        refused(parts.join(), "no valid volume")
+
+    def test_brackets_in_strings_are_no_nesting(self, parts):
+        parts.set_metadata(json.dumps({"a": "[" * 500, 'q"\\': '"[[' * 300}).encode())
+        assert mc.decompress(parts.join()).metadata["a"] == "[" * 500
+
+    @pytest.mark.parametrize("text", [b'{"a":"' + b'\\"' * 2**20, b'"' * (2**21 + 1), b"\\" * 2**20])
+    def test_strings_that_never_end_take_no_time(self, text):
+        started = time.perf_counter()
+        with pytest.raises(mc.FormatError):
+            header.parse_json(text, "metadata")
+        assert time.perf_counter() - started < 2
+
+    @pytest.mark.parametrize("stored", [b"x", b"x\x9c", b"\0" * 50])
+    def test_metadata_that_is_not_deflated(self, parts, stored):
+        parts.metadata = stored
+        refused(parts.join(), "metadata of the file")
+
+    def test_metadata_with_something_behind_it(self, parts):
+        parts.metadata += b"\0"
+        refused(parts.join(), "does not end")
+
+    def test_metadata_bomb(self, parts):
+        parts.set_metadata(b" " * (METADATA_LIMIT + 1))
+        bomb = parts.join()
+        assert len(bomb) < 4_000_000
+        tracemalloc.start()
+        with pytest.raises(mc.FormatError, match="larger than the limit"):
+            Reader(io.BytesIO(bomb))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 4 * METADATA_LIMIT
+
+    def test_declared_volume_is_not_allocated_before_its_slabs_are_there(self, parts):
+        """A terabyte that the index cannot back."""
+        parts.fields = {**parts.fields, "shape": [2**14, 2**13, 2**13], "slab": {"frames": 1, "slices": 1}}
+        refused(parts.join(), "slabs")
+
+
+class TestWritingLimits:
+    def test_metadata_too_large(self):
+        with pytest.raises(mc.UnsupportedError, match="metadata takes"):
+            mc.compress(mc.Volume(np.zeros((1, 1, 1), np.uint8), metadata={"a": "x" * (METADATA_LIMIT + 1)}))
+
+    def test_header_too_large(self):
+        frames = 70_000
+        volume = mc.Volume(np.zeros((frames, 1, 1, 1), np.uint8), axes="tkji",
+                           sequence=mc.SequenceAxis("time", "s", ["x" * 64] * frames))
+        with pytest.raises(mc.UnsupportedError, match="header takes"):
+            mc.compress(volume, codec="raw")
+
+    def test_slice_too_large(self):
+        voxels = np.broadcast_to(np.uint8(0), (1, 2**14, 2**14))
+        volume = mc.Volume(np.zeros((1, 1, 1), np.uint8))
+        volume.voxels = voxels
+        with pytest.raises(mc.UnsupportedError, match="beyond the format's limits"):
+            mc.compress(volume, codec="raw")
+
+    def test_huge_integers_in_metadata(self):
+        with pytest.raises(mc.UnsupportedError, match="JSON"):
+            mc.compress(mc.Volume(np.zeros((1, 1, 1), np.uint8), metadata={"a": 10**5000}))
+
+
+def test_fixed_part_has_the_size_in_the_specification():
+    assert struct.calcsize("<8sHHIIIIIIIQQ32s16d") + 4 == surgery.FIXED.size + 4 == 220
+    assert surgery.ENTRY.size == 32
