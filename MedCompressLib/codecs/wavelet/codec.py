@@ -1,0 +1,265 @@
+"""The wavelet codec: reversible 5/3 in three dimensions, coefficients coded with fitted contexts.
+
+FORMAT.md, "Codec wavelet", is the specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ...entropy import GroupDecoder, encode_groups
+from ...errors import FormatError
+from .. import Codec, Progress
+from . import lifting
+from .contexts import N_GROUPS, Known, Weights, predict, term_counts
+from .fitting import fit_weights
+from .lattice import Components, Lattice, Pass, passes
+from .lifting import BandName
+
+MAX_LEVELS = 16
+MAX_DEPTH_LEVELS = 4
+_LOW_GROUP = N_GROUPS            # the all-low part of the coarsest level has a group of its own
+_FIT_VOXELS = 3 << 20            # weights are fitted on at most about so many voxels
+_WEIGHT_LIMIT = 1 << 20
+
+WeightKey = tuple[int, BandName, Pass]
+Code = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""Codes the coefficients of a component (a view) given their means and groups; returns the residuals."""
+
+
+class WaveletCodec(Codec):
+    """Reversible 5/3 wavelet with least-squares contexts.
+
+    Parameters
+    ----------
+    maximum : int
+        Largest sample.
+    levels : int
+        Splits in the slice.
+    depth_levels : int
+        How many of the finest levels also split across slices (or frames).
+    depth_axis : "k" or "frames"
+        The axis beside the slice along which there is most to gain.
+    weight_sets : int
+        Levels 0 .. weight_sets - 1 have weights of their own; coarser ones use the last.
+    weights : dict
+        `Weights` by (set, band, pass).
+    """
+
+    codec_id = "wavelet"
+    presets = {"default": "Fast both ways; choose it for saving and loading every day."}
+    slab_slices = 8
+
+    def __init__(self, maximum: int, levels: int, depth_levels: int, depth_axis: str, weight_sets: int,
+                 weights: dict[WeightKey, Weights] | None = None):
+        self.maximum, self.levels, self.depth_levels = maximum, levels, depth_levels
+        self.depth_axis, self.weight_sets = depth_axis, weight_sets
+        self.weights = weights if weights is not None else {}
+        self._unit = max(0, maximum.bit_length() - 13)
+        self._dtype = np.int32 if maximum < 1 << 16 else np.int64
+
+    @classmethod
+    def fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, spacing: tuple[float, float, float],
+            progress: Progress | None = None) -> WaveletCodec:
+        sample = _sample(slabs)
+        frames, slices, rows, columns = sample.shape
+        levels = 0
+        while max(rows, columns) >> levels > 12:
+            levels += 1
+        sets = min(levels, 2 if sum(slab.size for slab in slabs) > 1 << 20 else 1)
+        depth = {"k": slices, "frames": frames}
+        axes = [axis for axis in depth if depth[axis] > 1] or ["k"]
+        candidates = [cls(maximum, levels, split, axis, min(levels, max(sets, split + 1)) if levels else 0)
+                      for axis in axes for split in ((0, 1) if depth[axis] > 1 and levels else (0,))]
+        best = None
+        for number, candidate in enumerate(candidates):
+            if progress:
+                progress(number / len(candidates))
+            size = len(candidate._code_volume(sample, fit=True)) + len(candidate.model)
+            if best is None or size < best[0]:
+                best = (size, candidate)
+        return best[1]
+
+    def get_config(self) -> dict:
+        return {"maximum": self.maximum, "levels": self.levels, "depth_levels": self.depth_levels,
+                "depth_axis": self.depth_axis, "weight_sets": self.weight_sets}
+
+    @classmethod
+    def from_config(cls, config: dict, model: bytes) -> WaveletCodec:
+        try:
+            codec = cls(*(_checked(config[key], low, high) for key, low, high in
+                          (("maximum", 0, (1 << 24) - 1), ("levels", 0, MAX_LEVELS),
+                           ("depth_levels", 0, MAX_DEPTH_LEVELS))),
+                        config["depth_axis"], _checked(config["weight_sets"], 0, MAX_LEVELS))
+        except (KeyError, TypeError) as error:
+            raise FormatError("The wavelet configuration lacks an entry or has one of the wrong kind.") from error
+        if (codec.depth_axis not in ("k", "frames") or codec.weight_sets > codec.levels
+                or (codec.levels > 0 and codec.weight_sets <= min(codec.depth_levels, codec.levels - 1))):
+            raise FormatError("The wavelet configuration contradicts itself.")
+        codec._read_model(model)
+        return codec
+
+    @property
+    def model(self) -> bytes:
+        parts = [part for key in self._weight_keys() for part in (self.weights[key].mean, self.weights[key].spread)]
+        groups = [np.full(len(part), number % 2, np.uint8) for number, part in enumerate(parts)]
+        return encode_groups(np.concatenate(parts), np.concatenate(groups), 2) if parts else b""
+
+    def encode(self, slab: np.ndarray) -> bytes:
+        return self._code_volume(np.asarray(slab, np.int32), fit=False)
+
+    def decode(self, payload: bytes, shape: tuple[int, int, int, int]) -> np.ndarray:
+        shapes = lifting.level_shapes(self._turned(shape), self.levels, self.depth_levels)
+        decoder = GroupDecoder(payload, int(np.prod(shape)))
+
+        def code(coefficients: np.ndarray, mean: np.ndarray, group: np.ndarray) -> np.ndarray:
+            residual = decoder.decode(group)
+            np.add(mean, residual, out=coefficients)
+            return residual
+
+        low = _sums(decoder.decode(np.full(shapes[-1], _LOW_GROUP, np.uint8)))
+        coarser = None
+        for number in reversed(range(self.levels)):
+            known = self._code_level(number, shapes[number], low, coarser, None, code)
+            bands = {name: known.lattice.join(components, self._band_shape(number, shapes[number], name))
+                     for name, components in known.bands.items()}
+            coarser = lifting.Level(low, bands)
+            low = lifting.merge(coarser, number < self.depth_levels)
+        decoder.finish()
+        return np.ascontiguousarray(self._turn(low))
+
+    def _code_volume(self, slab: np.ndarray, fit: bool) -> bytes:
+        """The payload of a slab; with `fit`, weights are fitted on the way, and the payload only tells the size."""
+        volume = self._turn(slab)
+        levels = lifting.forward(volume, self.levels, self.depth_levels)
+        shapes = lifting.level_shapes(volume.shape, self.levels, self.depth_levels)
+        flat = _differences(levels[-1].low if levels else volume).ravel()
+        symbols, groups = [flat], [np.full(len(flat), _LOW_GROUP, np.uint8)]
+
+        def code(coefficients: np.ndarray, mean: np.ndarray, group: np.ndarray) -> np.ndarray:
+            residual = coefficients - mean
+            symbols.append(residual.ravel())
+            groups.append(group.ravel())
+            return residual
+
+        for number in range(len(levels)) if fit else reversed(range(len(levels))):
+            coarser = levels[number + 1] if number + 1 < len(levels) else None
+            self._code_level(number, shapes[number], levels[number].low, coarser, levels[number].bands, code,
+                             fit and number < self.weight_sets)
+        return encode_groups(np.concatenate(symbols), np.concatenate(groups), N_GROUPS + 1)
+
+    def _code_level(self, number: int, shape: tuple[int, ...], low: np.ndarray, coarser: lifting.Level | None,
+                    bands: dict[BandName, np.ndarray] | None, code: Code, fit: bool = False) -> Known:
+        """Code all bands of one level.
+
+        Parameters
+        ----------
+        number : int
+            0 is the finest level.
+        shape : of the volume that this level splits
+        low : its low part
+        coarser : the next level, where there is one
+        bands : their values when encoding; None when decoding
+        code : called for every component in coding order
+        fit : choose this level's weights first
+        """
+        lattice = Lattice(low.shape, cut_depth=number >= self.depth_levels)
+        names = lifting.band_names(number < self.depth_levels)
+        known = Known(lattice, lattice.cut(low, "edge"), {name: _parents(lattice, coarser, name) for name in names})
+        for name in names:
+            band_shape = self._band_shape(number, shape, name)
+            known.bands[name] = lattice.cut(bands[name], "constant") if bands else lattice.empty()
+            known.residuals[name] = lattice.empty()
+            for step in lattice.passes:
+                key = (min(number, self.weight_sets - 1), name, step)
+                if fit:
+                    self.weights[key] = fit_weights(known, name, step, band_shape)
+                for component in step.components:
+                    coefficients, magnitudes = (lattice.inside(held[name][component], component, band_shape)
+                                                for held in (known.bands, known.residuals))
+                    if coefficients.size:
+                        mean, group = predict(known, name, step, component, band_shape, self.weights[key], self._unit,
+                                              self._dtype)
+                        np.abs(code(coefficients, mean, group), out=magnitudes)
+        return known
+
+    def _band_shape(self, number: int, shape: tuple[int, ...], name: BandName) -> tuple[int, ...]:
+        return lifting.band_shape(shape, name, number < self.depth_levels)
+
+    def _weight_keys(self) -> list[WeightKey]:
+        keys = []
+        for number in range(self.weight_sets):
+            split = number < self.depth_levels
+            keys += [(number, name, step) for name in lifting.band_names(split) for step in passes(not split)]
+        return keys
+
+    def _read_model(self, model: bytes) -> None:
+        keys = self._weight_keys()
+        if not keys:
+            return
+        counts = [term_counts(name, step, number < self.depth_levels) for number, name, step in keys]
+        sizes = np.array(counts).ravel()
+        decoder = GroupDecoder(model, int(sizes.sum()))
+        flat = decoder.decode(np.repeat(np.arange(len(sizes)) % 2, sizes).astype(np.uint8))
+        decoder.finish()
+        if np.abs(flat.astype(np.int64)).max() > _WEIGHT_LIMIT:
+            raise FormatError("The wavelet model has a weight beyond its limit.")
+        parts = np.split(flat, np.cumsum(sizes)[:-1])
+        self.weights = {key: Weights(*pair) for key, pair in zip(keys, zip(parts[::2], parts[1::2], strict=True),
+                                                               strict=True)}
+
+    def _turn(self, array: np.ndarray) -> np.ndarray:
+        """(frames, k, j, i) to (batch, depth, j, i) or back."""
+        return array if self.depth_axis == "k" else array.swapaxes(0, 1)
+
+    def _turned(self, shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        return tuple(shape) if self.depth_axis == "k" else (shape[1], shape[0], *shape[2:])
+
+
+def _parents(lattice: Lattice, coarser: lifting.Level | None, name: BandName) -> Components:
+    """Magnitudes of the band of that name one level coarser, on the finer level's lattice (zero where there is none)."""
+    components = lattice.empty()
+    if coarser is None or name not in coarser.bands:
+        return components
+    band = np.abs(coarser.bands[name])
+    if coarser.low.shape[1] < lattice.shape[1]:          # the coarser level split the depth
+        band = np.repeat(band, 2, axis=1)
+    step = 2 if lattice.cut_depth else 1
+    for (depth, j, i), flat in components.items():
+        part = band[:, depth:lattice.shape[1]:step]
+        _, slices, rows, columns = part.shape
+        flat.reshape(lattice.padded)[:, 1:1 + slices, 1:1 + rows, 1:1 + columns] = part
+    return components
+
+
+def _differences(low: np.ndarray) -> np.ndarray:
+    """Differences along depth, then j, then i; the first of each line is kept."""
+    for axis in (1, 2, 3):
+        low = np.diff(low, axis=axis, prepend=low.dtype.type(0))
+    return low
+
+
+def _sums(differences: np.ndarray) -> np.ndarray:
+    for axis in (3, 2, 1):
+        differences = np.cumsum(differences, axis=axis, dtype=np.int32)
+    return differences
+
+
+def _sample(slabs: Sequence[np.ndarray]) -> np.ndarray:
+    """Some slabs of equal shape, spread over the volume, one after the other along the frames."""
+    first = slabs[0]
+    usable = [number for number in range(len(slabs)) if number < max(1, len(slabs) - 1)]
+    count = max(1, min(len(usable), _FIT_VOXELS // max(1, first.size)))
+    chosen = [slabs[usable[(2 * place + 1) * len(usable) // (2 * count)]] for place in range(count)]
+    return np.concatenate([slab for slab in chosen if slab.shape == chosen[0].shape])
+
+
+def _checked(value: object, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise FormatError(f"The wavelet configuration has {value!r} where a whole number from {low} to {high} belongs.")
+    return value
+
+
+CODEC = WaveletCodec

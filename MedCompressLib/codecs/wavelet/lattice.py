@@ -1,0 +1,128 @@
+"""Bands cut into phases, so that every neighbour is a shifted flat array.
+
+The coefficients of a band are coded in passes. A pass takes every second position of a checkerboard over (j, i) and,
+where the transform does not split the depth axis, every second slice; later passes see the earlier ones all around.
+A band is therefore kept as its polyphase *components* (depth parity, j parity, i parity), each a contiguous array
+with a margin of one on every side. A neighbour at any offset in a 3x3x3 box (5x5 in the plane for even offsets) is
+then a whole component at a fixed flat offset: no gathering, no edge cases, long contiguous runs for NumPy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Component = tuple[int, int, int]
+"""Parities along (depth, j, i); the depth parity is 0 where the depth is not cut."""
+
+Offset = tuple[int, int, int]
+"""A neighbour's position minus one's own, along (depth, j, i)."""
+
+Components = dict[Component, np.ndarray]
+"""The components of one array, each flat, margins included."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One step of coding a band: the components coded together, knowing all earlier passes."""
+
+    depth: int
+    checker: int
+
+    @property
+    def components(self) -> list[Component]:
+        """The two components of this pass, in coding order."""
+        return [(self.depth, j, j ^ self.checker) for j in (0, 1)]
+
+    def knows(self, offset: Offset, cut_depth: bool) -> bool:
+        """Whether the neighbour at `offset` in the same band was coded in an earlier pass."""
+        depth, j, i = offset
+        if cut_depth and depth & 1:
+            return self.depth == 1
+        return self.checker == 1 and (j + i) & 1 == 1
+
+
+def passes(cut_depth: bool) -> list[Pass]:
+    """The passes over a band in coding order."""
+    return [Pass(depth, checker) for depth in ((0, 1) if cut_depth else (0,)) for checker in (0, 1)]
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The common grid of all arrays of one level.
+
+    Parameters
+    ----------
+    shape : (batch, depth, j, i)
+        Of the level's low part, the largest of its parts.
+    cut_depth : bool
+        Whether slices of odd depth are coded after those of even depth.
+    """
+
+    shape: tuple[int, int, int, int]
+    cut_depth: bool
+
+    @property
+    def padded(self) -> tuple[int, int, int, int]:
+        """Shape of every component, margins included."""
+        batch, depth, rows, columns = self.shape
+        return (batch, (depth + 1 >> 1 if self.cut_depth else depth) + 2, (rows + 1 >> 1) + 2, (columns + 1 >> 1) + 2)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.padded))
+
+    @property
+    def reach(self) -> int:
+        """No tap is farther than this many elements in a flat component."""
+        _, _, rows, columns = self.padded
+        return rows * columns + columns + 1
+
+    @property
+    def passes(self) -> list[Pass]:
+        """In coding order."""
+        return passes(self.cut_depth)
+
+    def components(self) -> list[Component]:
+        return [component for step in self.passes for component in step.components]
+
+    def empty(self) -> Components:
+        """All components, zero everywhere."""
+        return {component: np.zeros(self.size, np.int32) for component in self.components()}
+
+    def cut(self, array: np.ndarray, mode: str) -> Components:
+        """The components of `array`; beyond its edges it is continued by `mode` of `numpy.pad` (edge or constant 0)."""
+        _, depth, rows, columns = self.padded
+        whole = (2 * depth if self.cut_depth else depth, 2 * rows, 2 * columns)
+        before = (2 if self.cut_depth else 1, 2, 2)
+        margins = [(first, total - first - size)
+                   for total, first, size in zip(whole, before, array.shape[1:], strict=True)]
+        padded = np.pad(array, [(0, 0), *margins], mode=mode)
+        step = 2 if self.cut_depth else 1
+        return {(d, j, i): np.ascontiguousarray(padded[:, d::step, j::2, i::2]).ravel()
+                for d, j, i in self.components()}
+
+    def join(self, components: Components, shape: tuple[int, ...]) -> np.ndarray:
+        """The array of `shape` whose `cut` has these components."""
+        array = np.empty(shape, np.int32)
+        step = 2 if self.cut_depth else 1
+        for component, flat in components.items():
+            d, j, i = component
+            array[:, d::step, j::2, i::2] = self.inside(flat, component, shape)
+        return array
+
+    def inside(self, flat: np.ndarray, component: Component, shape: tuple[int, ...]) -> np.ndarray:
+        """View of the elements of a component that belong to an array of `shape`."""
+        d, j, i = component
+        depth = shape[1] - d + 1 >> 1 if self.cut_depth else shape[1]
+        rows, columns = shape[2] - j + 1 >> 1, shape[3] - i + 1 >> 1
+        return flat.reshape(self.padded)[:, 1:1 + depth, 1:1 + rows, 1:1 + columns]
+
+    def tap(self, component: Component, offset: Offset) -> tuple[Component, int]:
+        """Where the neighbour at `offset` of every element of `component` is: its component and flat offset."""
+        _, _, rows, columns = self.padded
+        d, j, i = (own + away for own, away in zip(component, offset, strict=True))
+        steps = (d >> 1 if self.cut_depth else d, j >> 1, i >> 1)
+        return ((d & 1 if self.cut_depth else 0, j & 1, i & 1),
+                (steps[0] * rows + steps[1]) * columns + steps[2])

@@ -1,0 +1,142 @@
+"""The reversible 5/3 wavelet (Le Gall and Tabatabai 1988, as integer lifting in JPEG 2000) over volumes.
+
+Along one axis of n samples x[0..n-1], mirrored at both ends:
+
+    high[m] = x[2m+1] - floor((x[2m] + x[2m+2]) / 2)
+    low[m]  = x[2m]   + floor((high[m-1] + high[m] + 2) / 4)
+
+`low` has ceil(n/2) samples and `high` floor(n/2). An axis of one sample is left as it is.
+
+Arrays have the axes (batch, depth, j, i). One level splits i, then j, then, on the first `depth_levels` levels, depth;
+the all-low part is split again. Exact in integers, so the inverse restores every bit.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+DEPTH, ROW, COLUMN = 1, 2, 3
+
+BandName = tuple[int, int, int]
+"""(depth, j, i), each 1 where the band is the high half along that axis."""
+
+
+class Level(NamedTuple):
+    """What one level of the transform leaves behind.
+
+    Attributes
+    ----------
+    low : array
+        The all-low part, which the next coarser level (if any) splits further.
+    bands : dict
+        The other parts by name, in the order in which they are coded: fewest high axes first.
+    """
+
+    low: np.ndarray
+    bands: dict[BandName, np.ndarray]
+
+
+def band_names(depth_split: bool) -> list[BandName]:
+    """Names of the bands of one level in coding order."""
+    names = [(d, j, i) for d in range(2 if depth_split else 1) for j in (0, 1) for i in (0, 1)]
+    return sorted(names[1:], key=lambda name: (sum(name), name[::-1]))
+
+
+def forward(volume: np.ndarray, levels: int, depth_levels: int) -> list[Level]:
+    """Split `volume` (batch, depth, j, i), an integer array; finest level first."""
+    done = []
+    for level in range(levels):
+        parts = {(): volume}
+        for axis in (COLUMN, ROW, DEPTH):
+            if axis == DEPTH and level >= depth_levels:
+                parts = {(0, *name): part for name, part in parts.items()}
+            else:
+                parts = {(bit, *name): half for name, part in parts.items()
+                         for bit, half in enumerate(_split(part, axis))}
+        volume = parts[0, 0, 0]
+        done.append(Level(volume, {name: parts[name] for name in band_names(level < depth_levels)}))
+    return done
+
+
+def merge(level: Level, depth_split: bool) -> np.ndarray:
+    """Undo one level: the volume whose `_split` halves these are."""
+    parts = {(0, 0, 0): level.low, **level.bands}
+    for axis in (DEPTH, ROW, COLUMN):
+        if axis == DEPTH and not depth_split:
+            parts = {name[1:]: part for name, part in parts.items()}
+        else:
+            parts = {name[1:]: _merge(part, parts[1, *name[1:]], axis) for name, part in parts.items() if name[0] == 0}
+    return parts[()]
+
+
+def level_shapes(shape: tuple[int, ...], levels: int, depth_levels: int) -> list[tuple[int, ...]]:
+    """Shape of the volume before each level, then of the last low part: levels + 1 shapes."""
+    shapes = [tuple(shape)]
+    for level in range(levels):
+        batch, depth, rows, columns = shapes[-1]
+        shapes.append((batch, depth + 1 >> 1 if level < depth_levels else depth, rows + 1 >> 1, columns + 1 >> 1))
+    return shapes
+
+
+def band_shape(parent: tuple[int, ...], name: BandName, depth_split: bool) -> tuple[int, ...]:
+    """Shape of a band of the level that splits a volume of shape `parent`."""
+    batch, depth, rows, columns = parent
+    halves = [(size + 1 >> 1, size >> 1) for size in (depth, rows, columns)]
+    return (batch, halves[0][name[0]] if depth_split else depth, halves[1][name[1]], halves[2][name[2]])
+
+
+def _at(axis: int, index: slice) -> tuple:
+    return (*(slice(None),) * axis, index)
+
+
+def _split(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    even, odd = x[_at(axis, slice(0, None, 2))], x[_at(axis, slice(1, None, 2))]
+    n_low, n_high = even.shape[axis], odd.shape[axis]
+    if n_high == 0:
+        return even.copy(), odd.copy()
+    high = even[_at(axis, slice(0, n_high))].copy()
+    inner = n_low - 1                                    # evens that have a right neighbour
+    high[_at(axis, slice(0, inner))] += even[_at(axis, slice(1, n_low))]
+    if n_high == n_low:                                  # the last odd sample mirrors its left neighbour
+        high[_at(axis, slice(inner, None))] *= 2
+    high >>= 1
+    np.subtract(odd, high, out=high)
+    low = even + _update(high, n_low, axis)
+    return low, high
+
+
+def _merge(low: np.ndarray, high: np.ndarray, axis: int) -> np.ndarray:
+    n_low, n_high = low.shape[axis], high.shape[axis]
+    if n_high == 0:
+        return low
+    shape = list(low.shape)
+    shape[axis] = n_low + n_high
+    x = np.empty(shape, low.dtype)
+    even = low - _update(high, n_low, axis)
+    x[_at(axis, slice(0, None, 2))] = even
+    predicted = even[_at(axis, slice(0, n_high))].copy()
+    inner = n_low - 1
+    predicted[_at(axis, slice(0, inner))] += even[_at(axis, slice(1, n_low))]
+    if n_high == n_low:
+        predicted[_at(axis, slice(inner, None))] *= 2
+    predicted >>= 1
+    np.add(predicted, high, out=x[_at(axis, slice(1, None, 2))])
+    return x
+
+
+def _update(high: np.ndarray, n_low: int, axis: int) -> np.ndarray:
+    """floor((high[m-1] + high[m] + 2) / 4) for m = 0 .. n_low - 1, mirrored at both ends."""
+    n_high = high.shape[axis]
+    shape = list(high.shape)
+    shape[axis] = n_low
+    update = np.empty(shape, high.dtype)
+    update[_at(axis, slice(0, n_high))] = high
+    if n_low > n_high:
+        update[_at(axis, slice(n_high, None))] = high[_at(axis, slice(n_high - 1, None))]
+    update[_at(axis, slice(1, None))] += high[_at(axis, slice(0, n_low - 1))]
+    update[_at(axis, slice(0, 1))] += high[_at(axis, slice(0, 1))]
+    update += 2
+    update >>= 2
+    return update
