@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from .Report import CompressionReport
 from .VolumeNode import addVolumeNode, volumeFromNode
 
 _PIECE_BYTES = 16_000_000  # written between two turns of the event loop
+_TURN_MILLISECONDS = 5
 
 
 class JobState(enum.Enum):
@@ -64,10 +66,11 @@ class CompressionJob:
         self._figures, self._otherLines, self._process = None, [], None
         self._volume = volumeFromNode(volumeNode)
         self._folder = Path(tempfile.mkdtemp(prefix="MedCompress-", dir=slicer.app.temporaryPath))
-        self._pieces = self._handOver()
+        self._steps = self._handOver()
+        self._copying, self._stopCopying, self._copyError = None, False, None
         self._timer = qt.QTimer()
         self._timer.timeout.connect(self._onTimer)
-        self._timer.start(0)
+        self._timer.start(_TURN_MILLISECONDS)
 
     @property
     def running(self) -> bool:
@@ -86,7 +89,7 @@ class CompressionJob:
 
     def cancel(self):
         """Stop now: no process, no file and no node is left behind."""
-        if self.state in (JobState.HANDING_OVER, JobState.IN_PROGRESS):
+        if self.running:
             self._end(JobState.CANCELLED)
 
     def waitForFinished(self):
@@ -96,15 +99,22 @@ class CompressionJob:
             time.sleep(0.01)
 
     def _onTimer(self):
+        """One step of what the main thread does itself, before and after the process."""
         try:
-            if next(self._pieces, None) is None:
+            if next(self._steps, None) is None:
                 self._timer.stop()
-                self.state = JobState.IN_PROGRESS
-                self._process = BackgroundProcess(
-                    [_pythonExecutable(), "-m", "MedCompressSlicer.Worker", str(self._folder / "job.json")],
-                    _workerEnvironment(), self._onLine, self._onProcessFinished)
+                if self.state is JobState.HANDING_OVER:
+                    self._startProcess()
+                else:
+                    self._end(JobState.DONE)
         except Exception as error:
             self._fail(error)
+
+    def _startProcess(self):
+        self._process = BackgroundProcess(
+            [_pythonExecutable(), "-m", "MedCompressSlicer.Worker", str(self._folder / "job.json")],
+            _workerEnvironment(), self._onLine, self._onProcessFinished)
+        self.state = JobState.IN_PROGRESS
 
     def _handOver(self):
         """Write voxels and job description for the worker; a generator, so that the event loop turns in between."""
@@ -114,7 +124,7 @@ class CompressionJob:
             data = memoryview(volume.voxels).cast("B")
             for start in range(0, len(data), _PIECE_BYTES):
                 file.write(data[start:start + _PIECE_BYTES])
-                yield start
+                yield True
         job = {
             "voxels": str(self._folder / "voxels.npy"),
             "ijkToRAS": volume.ijk_to_ras.tolist(),
@@ -144,19 +154,24 @@ class CompressionJob:
                 lines = "\n".join(self._otherLines[-20:]) or _("no message")
                 raise RuntimeError(self.error or _("The background process ended with code {code}: {lines}").format(
                     code=exitCode, lines=lines))
-            self.state = JobState.IMPORTING
-            self._importResults()
+            self.report = CompressionReport(**self._figures)
+            self.report.requireIdentical()
         except Exception as error:
             self._fail(error)
-        else:
-            self._end(JobState.DONE)
+            return
+        self.state = JobState.IMPORTING
+        self._steps = self._importResults()
+        self._timer.start(_TURN_MILLISECONDS)
 
     def _importResults(self):
-        self.report = CompressionReport(**self._figures)
-        self.report.requireIdentical()
+        """Put the file in its place and the node into the scene; a generator like `_handOver`."""
         if self._path:
-            with open(self._folder / "compressed.mcz", "rb") as source, replacing(self._path, overwrite=True) as target:
-                shutil.copyfileobj(source, target)
+            self._copying = threading.Thread(target=self._copyToPath)
+            self._copying.start()
+            while self._copying.is_alive():
+                yield True
+            if self._copyError:
+                raise self._copyError
         if self._restoreAs:
             voxels = np.load(self._folder / "restored.npy", mmap_mode="r")
             volume = self._volume
@@ -164,15 +179,31 @@ class CompressionJob:
             beside = self._volumeNode if self._volumeNode.GetScene() is slicer.mrmlScene else None
             self.restoredNode = addVolumeNode(restored, self._restoreAs, beside)
 
+    def _copyToPath(self):
+        """In a thread, because bringing a file to the disk takes long; touches files only."""
+        try:
+            with open(self._folder / "compressed.mcz", "rb") as source, replacing(self._path, overwrite=True) as target:
+                while piece := source.read(_PIECE_BYTES):
+                    target.write(piece)
+                target.flush()
+                os.fsync(target.fileno())
+                if self._stopCopying:
+                    raise mc.Cancelled("Canceled.")
+        except Exception as error:
+            self._copyError = error
+
     def _fail(self, error):
         self.error = str(error)
         self._end(JobState.FAILED)
 
     def _end(self, state):
         self._timer.stop()
-        self._pieces.close()
+        self._steps.close()
         if self._process is not None:
             self._process.kill()
+        if self._copying is not None:
+            self._stopCopying = True
+            self._copying.join()
         shutil.rmtree(self._folder, ignore_errors=True)
         self._volumeNode = self._volume = self._process = None
         self.state = state

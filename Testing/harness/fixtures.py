@@ -21,13 +21,12 @@ def application():
 
 @pytest.fixture
 def scene(application):
-    """The application's scene, empty. Afterwards nothing may have been stored on a widget."""
+    """The application's scene, empty."""
     import slicer
 
     slicer.mrmlScene.Clear()
     yield slicer.mrmlScene
     slicer.mrmlScene.Clear()
-    assert pythonqt.strayAttributes() == [], "PythonQt refuses new attributes on widgets"
 
 
 @pytest.fixture
@@ -40,14 +39,16 @@ def logic(scene):
 
 @pytest.fixture
 def panel(scene):
-    """The module's widget, entered; cleaned up afterwards."""
+    """The module's widget, entered; cleaned up afterwards. Nothing may have been stored on its Qt widgets."""
     import slicer
 
     module = slicer.modules.medcompress
     representation = module.widgetRepresentation()
     representation.enter()
     yield slicer.modules.MedCompressWidget
-    representation._python.cleanup()
+    stray = pythonqt.strayAttributes()
+    pythonqt.loadedWidgets.clear()
+    slicer.modules.MedCompressWidget.cleanup()
     representation.deleteLater()
     module._widget = None
-    pythonqt.loadedWidgets.clear()
+    assert stray == [], "PythonQt refuses new attributes on widgets"

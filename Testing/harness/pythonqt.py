@@ -40,7 +40,7 @@ def strayAttributes():
         (type(widget).__name__, QtCore.QObject.objectName(widget), attribute)
         for widget in loadedWidgets
         for attribute in vars(widget)
-        if not attribute.startswith("_")
+        if attribute not in widget._loaded and not attribute.startswith("_") and not hasattr(type(widget), attribute)
     ]
 
 
@@ -202,5 +202,11 @@ def uiLoader(extraClasses):
             QtCore.QObject.setObjectName(widget, name)
             loadedWidgets.append(widget)
             return widget
+
+        def load(self, *arguments):
+            root = super().load(*arguments)
+            for widget in loadedWidgets:  # PySide gives the root an attribute for each child
+                widget._loaded = set(vars(widget))
+            return root
 
     return QUiLoader
