@@ -6,7 +6,7 @@ class MedCompressError(ValueError):
 
 
 class FormatError(MedCompressError):
-    """The bytes are not a valid `.mcz` file: wrong magic, truncated, damaged, or beyond a stated limit."""
+    """The bytes of a file are not valid in its format: wrong magic, truncated, damaged, or beyond a stated limit."""
 
 
 class UnsupportedError(MedCompressError):

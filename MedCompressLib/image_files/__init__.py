@@ -2,11 +2,12 @@
 
 MetaImage goes through SimpleITK. NRRD and NIfTI are read and written here, because SimpleITK changes what has to stay
 exact: it zeroes NaN and infinity in NIfTI, turns rescaled NIfTI integers into floats, makes sheared NIfTI grids
-orthogonal, splits NRRD directions into length and unit vector (the last bit of the geometry is lost), refuses NRRD with
-both a list and a vector axis, and cannot write a list axis at all. What a format cannot hold exactly is refused.
+orthogonal, takes the voxels of a `.nii` of the same name for those of a `.nii.gz`, splits NRRD directions into length
+and unit vector (the last bit of the geometry is lost), refuses NRRD with both a list and a vector axis, and cannot
+write a list axis at all. What a format cannot hold exactly is refused.
 
 Every reader puts the file's own header fields into `Volume.metadata` under the format's name ("NRRD", "NIfTI",
-"MetaImage"); the writer of the same format puts them back.
+"MetaImage"); the writer of the same format puts back those that still fit.
 """
 
 from __future__ import annotations
