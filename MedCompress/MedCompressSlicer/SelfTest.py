@@ -111,7 +111,7 @@ class MedCompressTest(ScriptedLoadableModuleTest):
     @staticmethod
     def phantom():
         """Two nested balls with a little noise, (k, j, i)."""
-        k, j, i = np.ogrid[-1:1:12j, -1:1:40j, -1:1:44j]
+        k, j, i = np.ogrid[-1:1:8j, -1:1:24j, -1:1:28j]
         radius = np.sqrt(i * i + j * j + k * k)
         noise = np.random.default_rng(0).random(radius.shape)
         return (radius < 0.9) + (radius < 0.4) + 0.05 * noise

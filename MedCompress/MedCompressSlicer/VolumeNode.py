@@ -284,7 +284,8 @@ def _copyPlacement(node, source):
     display, sourceDisplay = node.GetDisplayNode(), source.GetDisplayNode()
     if display is not None and sourceDisplay is not None and display.GetClassName() == sourceDisplay.GetClassName():
         display.CopyContent(sourceDisplay)
-        display.SetAndObserveColorNodeID(sourceDisplay.GetColorNodeID())
+        if sourceDisplay.GetColorNodeID():
+            display.SetAndObserveColorNodeID(sourceDisplay.GetColorNodeID())
     node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
     hierarchy = _hierarchy()
     hierarchy.SetItemParent(_itemOf(node), hierarchy.GetItemParent(_itemOf(source)))

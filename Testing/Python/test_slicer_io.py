@@ -72,7 +72,7 @@ def test_reader_says_what_is_wrong(reader, logic, tmp_path):
     logic.compressVolume(addVolume(), path, codec="raw")
     path.write_bytes(path.read_bytes()[:-5])
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode")
-    with pytest.raises(RuntimeError, match="damaged.mcz - .{20,}"):
+    with pytest.raises(RuntimeError, match=r"damaged.mcz - .{20,}"):
         slicer.util.loadNodeFromFile(str(path), None, {})
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode") == count
     assert reader.python.load({"fileName": str(path)}) is False
@@ -216,7 +216,7 @@ def test_trap_5_left_handed_volumes_are_not_flipped(logic, tmp_path):
     import slicer
     import vtk
 
-    node = slicer.util.addVolumeFromArray(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([1.0, 1.0, -2.0, 1.0]))
+    node = slicer.util.addVolumeFromArray(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([1.0, 1, -2, 1]))
     path = tmp_path / "left.mcz"
     assert slicer.util.exportNode(node, str(path), {})
     restored = slicer.util.loadNodeFromFile(str(path), None, {})

@@ -1,0 +1,146 @@
+"""The module as Slicer meets it: file, classes, import, self-test."""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import unittest
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["harness.fixtures"]
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def runPython(code):
+    """Run code in a fresh interpreter that finds nothing of this project but Testing/."""
+    return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": str(PROJECT / "Testing")}, cwd=PROJECT.anchor)
+
+
+def test_classes_that_slicer_looks_for(application):
+    from slicer import ScriptedLoadableModule as base
+
+    import MedCompress
+
+    for suffix, cls in {"": base.ScriptedLoadableModule, "Widget": base.ScriptedLoadableModuleWidget,
+                        "Logic": base.ScriptedLoadableModuleLogic, "Test": base.ScriptedLoadableModuleTest}.items():
+        found = getattr(MedCompress, "MedCompress" + suffix)
+        assert issubclass(found, cls) and found.__name__ == "MedCompress" + suffix
+    assert MedCompress.MedCompressFileReader and MedCompress.MedCompressFileWriter
+    assert MedCompress.MedCompressLogic().moduleName == "MedCompress"
+
+
+def test_what_the_menus_show(application):
+    import slicer
+
+    parent = slicer.modules.medcompress
+    assert parent.title == "MedCompress" and parent.categories == ["Utilities"] and parent.dependencies == []
+    assert len(parent.helpText) > 100 and parent.contributors
+    assert not parent.icon.isNull()
+    assert "MedCompress" in slicer.selfTests
+
+
+def test_module_folder_holds_one_module():
+    """Slicer takes every .py file at the top level of the folder for a module."""
+    assert [path.name for path in (PROJECT / "MedCompress").glob("*.py")] == ["MedCompress.py"]
+
+
+def test_import_is_fast_and_loads_nothing_heavy():
+    """From a source checkout, in a process that has what Slicer has loaded anyway. A busy machine gets three tries."""
+    code = f"""
+        import sys, time
+        from harness.application import start, loadModule
+        start()
+        import numpy, vtk.util.numpy_support, unittest, tempfile, json
+        assert not any("MedCompress" in path for path in sys.path)
+        begin = time.perf_counter()
+        loadModule({str(PROJECT / "MedCompress" / "MedCompress.py")!r})
+        print("seconds", time.perf_counter() - begin)
+        print("heavy", [m for m in ("torch", "constriction", "pydicom", "SimpleITK", "scipy") if m in sys.modules])
+        """
+    for _attempt in range(3):
+        run = runPython(code)
+        assert "heavy []" in run.stdout, run.stdout + run.stderr
+        seconds = float(re.search(r"seconds ([\d.e-]+)", run.stdout).group(1))
+        if seconds < 0.2:
+            return
+    raise AssertionError(f"importing MedCompress.py takes {seconds:.2f} s")
+
+
+def test_worker_does_not_need_slicer():
+    """The background process has neither slicer nor qt."""
+    run = runPython(f"""
+        import sys
+        sys.path[:0] = [{str(PROJECT)!r}, {str(PROJECT / "MedCompress")!r}]
+        sys.modules["slicer"] = sys.modules["qt"] = sys.modules["vtk"] = None
+        import MedCompressSlicer.Worker
+        print("fine")
+        """)
+    assert run.stdout == "fine\n", run.stderr
+
+
+def test_works_when_the_library_is_installed_elsewhere(tmp_path):
+    """In a built extension MedCompress.py and the packages lie in one folder that is on the path."""
+    (tmp_path / "MedCompressLib").symlink_to(PROJECT / "MedCompressLib")
+    for entry in (PROJECT / "MedCompress").iterdir():
+        (tmp_path / entry.name).symlink_to(entry)
+    run = runPython(f"""
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        from harness.application import start, loadModule
+        start()
+        loadModule({str(tmp_path / "MedCompress.py")!r})
+        import MedCompressLib
+        assert MedCompressLib.__file__.startswith({str(tmp_path)!r})
+        assert {str(PROJECT)!r} not in sys.path
+        print("fine")
+        """)
+    assert run.stdout == "fine\n", run.stderr
+
+
+def test_module_test_passes_as_ctest_runs_it(scene):
+    import MedCompress
+
+    suite = unittest.TestLoader().loadTestsFromTestCase(MedCompress.MedCompressTest)
+    assert suite.countTestCases() >= 6
+    result = unittest.TextTestRunner(verbosity=0).run(suite)
+    assert result.wasSuccessful(), result.failures + result.errors
+
+
+def test_module_test_passes_from_the_panel(scene):
+    import slicer
+
+    slicer.selfTests["MedCompress"](msec=0)
+
+
+def test_real_python_files_of_slicer(application):
+    """With SLICER_SOURCE, all test_slicer_* files run on Slicer's own Python files; here that is made sure of."""
+    source = os.environ.get("SLICER_SOURCE")
+    if not source:
+        pytest.skip("SLICER_SOURCE does not name a source checkout of Slicer")
+    import slicer.i18n
+    import slicer.packaging
+    import slicer.parameterNodeWrapper
+    import slicer.ScriptedLoadableModule
+
+    for module in (slicer.i18n, slicer.packaging, slicer.parameterNodeWrapper, slicer.ScriptedLoadableModule):
+        assert Path(module.__file__).is_relative_to(Path(source))
+
+
+@pytest.mark.parametrize("codec", ["auto", "raw"])
+def test_real_ct_round_trip(logic, data_file, codec):
+    """A real CT out of the public set through a node and back."""
+    import numpy as np
+    import SimpleITK as sitk
+    import slicer
+
+    candidates = sorted(data_file("public").glob("ct_*.nrrd"), key=lambda path: path.stat().st_size)
+    if not candidates:
+        pytest.skip("no CT in public/")
+    voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(candidates[0])))[:16]
+    node = slicer.util.addVolumeFromArray(voxels, np.diag([-0.7, -0.7, 2.5, 1]), "CT")
+    restored, report = logic.roundTrip(node, codec=codec)
+    assert report.identical and np.array_equal(slicer.util.arrayFromVolume(restored), voxels)
