@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .codecs import Progress
-from .container import MAGIC, RAW, VERSION, Reader
+from .container import MAGIC, VERBATIM, VERSION, Reader
 from .decode import SlabDecoder, check_digest, decode_volume, decodes_to
 from .encode import encode_volume
 from .errors import FormatError, MedCompressError, UnsupportedError
@@ -259,8 +259,8 @@ def info(data: Source) -> dict:
     dict
         `format_version`, `file_bytes`, `voxel_bytes`, `ratio` (voxel bytes to file bytes), `bits_per_voxel` (of the
         whole file), `codec`, `preset`, `codec_config`, `quality`, `shape`, `axes`, `dtype`, `spacing_mm` (k, j, i),
-        `ijk_to_ras`, `sequence`, `samples`, `slabs` (their count, size and how many are stored raw), `section_bytes`,
-        `voxel_sha256` and `metadata`.
+        `ijk_to_ras`, `sequence`, `samples`, `slabs` (their count, size and how many hold the voxels as they are),
+        `section_bytes`, `voxel_sha256` and `metadata`.
 
     Raises
     ------
@@ -293,7 +293,7 @@ def info(data: Source) -> dict:
         "sequence": sequence,
         "samples": header.samples_config,
         "slabs": {"count": len(reader.grid), "frames": header.slab_frames, "slices": header.slab_slices,
-                  "stored_raw": int(np.count_nonzero(reader.index["storage"] == RAW))},
+                  "stored_verbatim": int(np.count_nonzero(reader.index["storage"] == VERBATIM))},
         "section_bytes": reader.section_lengths,
         "voxel_sha256": reader.voxel_digest.hex(),
         "metadata": reader.metadata,

@@ -158,7 +158,7 @@ def _info(options: argparse.Namespace) -> int:
         "codec": f"{facts['codec']}, preset {facts['preset']}, {facts['quality']['kind']}",
         "size": f"{_size(facts['file_bytes'])} for {_size(facts['voxel_bytes'])} of voxels",
         "ratio": f"{facts['ratio']:.3f} ({facts['bits_per_voxel']:.3f} bits per voxel)",
-        "slabs": f"{slabs['count']} of {slabs['frames']} frames x {slabs['slices']} slices, {slabs['stored_raw']} raw",
+        "slabs": f"{slabs['count']} of {slabs['frames']} frames x {slabs['slices']} slices",
         "SHA-256": facts["voxel_sha256"],
     }
     if facts["sequence"]:

@@ -8,8 +8,9 @@
     slabs        payload and residue of each, in the order of their numbers
 
 Knows sections and checksums and nothing of voxels or codecs. Guarantees: a `Reader` takes no memory for a length before
-it has held it against the size of the file and a limit; every section has passed its CRC-32C when it is returned, a slab
-when it has been checked; whatever is wrong with the bytes, it raises `FormatError`. It reads only what it is asked for.
+it has held it against the size of the file and a limit; every section has passed its CRC-32C when it is returned, a
+slab when it has been checked; whatever is wrong with the bytes, it raises `FormatError`. It reads only what it is asked
+for.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ FIXED_LENGTH = _FIXED.size + _CRC.size
 INDEX_ENTRY = np.dtype([("offset", "<u8"), ("payload_length", "<u4"), ("residue_length", "<u4"), ("crc32c", "<u4"),
                         ("storage", "<u4"), ("digest", "V8")])
 # How the samples of a slab are stored.
-CODED, RAW = 0, 1
+CODED, VERBATIM = 0, 1
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class StoredSlab:
     payload, residue : bytes
         The samples, and what `SampleMap` split off.
     storage : int
-        `CODED`: the payload is the codec's. `RAW`: it is that of the codec "raw", whatever the file's codec is.
+        `CODED`: the payload is the codec's. `VERBATIM`: it is the voxels themselves, and there is no residue.
     digest : bytes
         The first 8 bytes of the digest of the slab's voxels.
     """
@@ -68,6 +69,11 @@ class StoredSlab:
     residue: bytes
     storage: int
     digest: bytes
+
+    @property
+    def length(self) -> int:
+        """Bytes it takes in the file."""
+        return len(self.payload) + len(self.residue)
 
 
 class Writer:
@@ -107,7 +113,7 @@ class Writer:
                                       np.void(slab.digest))
         self._write(slab.payload, slab.residue)
         self._written += 1
-        self._offset += len(slab.payload) + len(slab.residue)
+        self._offset += slab.length
 
     def finish(self, voxel_digest: bytes) -> None:
         """Write the index and the fixed part, which make the file valid."""
@@ -225,7 +231,7 @@ class Reader:
     def _check_index(self) -> None:
         if len(self.index) != len(self.grid):
             raise FormatError(f"The file has {len(self.index)} slabs; its header asks for {len(self.grid)}.")
-        if np.any(self.index["storage"] > RAW):
+        if np.any(self.index["storage"] > VERBATIM):
             raise FormatError("The file stores a slab in a way that this version does not know; update MedCompress.")
         # One after the other without gap or overlap, the last at the end of the file. The lengths have 32 bits and
         # there are at most 2**20 of each, so the sum cannot overflow.

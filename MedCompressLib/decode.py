@@ -8,6 +8,7 @@ only a part of a file is decoded; the same voxels with any number of threads; be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 
@@ -15,8 +16,7 @@ import numpy as np
 
 from .checksum import combined_digest, slice_digests
 from .codecs import Progress, get_codec
-from .codecs.raw import RawCodec
-from .container import RAW, Reader, StoredSlab
+from .container import VERBATIM, Reader, StoredSlab
 from .errors import FormatError, MedCompressError, UnsupportedError
 from .samples import SampleMap
 from .slabs import SlabSequence, ordered_map
@@ -44,7 +44,6 @@ class SlabDecoder:
         if self._samples.dtype != header.dtype:
             raise FormatError("The sample map of the file is for another type of voxel than its header names.")
         self._codec = get_codec(header.codec_id).from_config(header.codec_config, reader.model)
-        self._raw = RawCodec.for_maximum(self._samples.maximum)
 
     def decode(self, numbers: Iterable[int], threads: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Voxels (frames, k, j, i) of slabs, each with the digests of its slices, in the order asked for.
@@ -56,10 +55,12 @@ class SlabDecoder:
     def _decode(self, item: tuple[int, StoredSlab]) -> tuple[np.ndarray, np.ndarray]:
         number, stored = item
         self._reader.check_slab(number, stored)
-        codec = self._raw if stored.storage == RAW else self._codec
+        shape = self._reader.grid.slab_shape(number)
         try:
-            samples = codec.decode(stored.payload, self._reader.grid.slab_shape(number))
-            voxels = self._samples.inverse(samples, stored.residue)
+            if stored.storage == VERBATIM:
+                voxels = self._verbatim(stored, shape)
+            else:
+                voxels = self._samples.inverse(self._codec.decode(stored.payload, shape), stored.residue)
         except (MedCompressError, MemoryError) as error:
             raise FormatError(f"Slab {number} cannot be decoded. {error}") from error
         digests = slice_digests(voxels)
@@ -67,6 +68,12 @@ class SlabDecoder:
             raise FormatError(f"Slab {number} decodes to other voxels than were stored, so they are not returned: the "
                               "file was tampered with, or this machine does not compute exactly.")
         return voxels, digests
+
+    def _verbatim(self, stored: StoredSlab, shape: tuple[int, int, int, int]) -> np.ndarray:
+        little_endian = self._dtype.newbyteorder("<")
+        if stored.residue or len(stored.payload) != math.prod(shape) * little_endian.itemsize:
+            raise FormatError("Its voxels are stored as they are, but not as many as it has.")
+        return np.frombuffer(stored.payload, little_endian).astype(self._dtype, copy=False).reshape(shape)
 
 
 def decode_volume(reader: Reader, slices: slice | None, threads: int, progress: Progress) -> Volume:

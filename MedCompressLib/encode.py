@@ -3,7 +3,8 @@
     voxels -> SampleMap -> Codec -> Writer
 
 Guarantees: the same bytes with any number of threads; beside the volume itself, memory for a few slabs; no slab is
-larger than its samples packed in whole bytes.
+larger than its voxels as they are, nor are all of them with the codec's model larger than with the codec "raw": then
+that is what the volume is stored with.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from .checksum import combined_digest, slice_digests
 from .codecs import Codec, Progress, codec_ids, get_codec
 from .codecs.raw import RawCodec
-from .container import CODED, RAW, StoredSlab, Writer
+from .container import CODED, VERBATIM, StoredSlab, Writer
 from .errors import UnsupportedError
 from .header import Header, check_grid
 from .samples import SampleMap
@@ -94,27 +95,41 @@ def encode_volume(volume: Volume, file: BinaryIO, codec: str, preset: str | None
     codec_class, preset = chosen(codec, preset, voxels)
     grid = SlabGrid.choose(voxels.shape, codec_class.slab_slices)
     check_grid(grid, UnsupportedError)  # before any work is done
-    slabs = SlabSequence(voxels, grid)
     progress(0.0)
-    samples = SampleMap.fit(slabs)
-    fitted = codec_class.fit(SlabSequence(voxels, grid, lambda slab: samples.forward(slab)[0]), samples.maximum, preset,
-                             volume.spacing, lambda fraction: progress(_FITTED * fraction))
-    header = Header(volume.shape, volume.dtype, volume.axes, volume.sequence, codec_class.codec_id, fitted.get_config(),
-                    preset, samples.get_config(), {"kind": "lossless"}, grid.frames, grid.slices)
-    writer = Writer(file, header, volume.ijk_to_ras, volume.metadata, fitted.model)
+    samples = SampleMap.fit(SlabSequence(voxels, grid))
+    mapped = SlabSequence(voxels, grid, lambda slab: samples.forward(slab)[0])
+    fitted = codec_class.fit(mapped, samples.maximum, preset, volume.spacing,
+                             lambda fraction: progress(_FITTED * fraction))
     raw = RawCodec.for_maximum(samples.maximum)
 
-    def encode(slab: np.ndarray) -> tuple[StoredSlab, np.ndarray]:
-        digests = slice_digests(slab)
-        mapped, residue = samples.forward(slab)
-        payload, storage = fitted.encode(mapped), CODED
-        if len(payload) > raw.size(mapped.size):
-            payload, storage = raw.encode(mapped), RAW
-        return StoredSlab(payload, residue, storage, combined_digest(digests)[:8]), digests
+    def write(codec: Codec, preset: str) -> bool:
+        """Write the whole file with this codec; whether that pays, so that "raw" would not be smaller."""
+        header = Header(volume.shape, volume.dtype, volume.axes, volume.sequence, codec.codec_id, codec.get_config(),
+                        preset, samples.get_config(), {"kind": "lossless"}, grid.frames, grid.slices)
+        writer = Writer(file, header, volume.ijk_to_ras, volume.metadata, codec.model)
+        gained = -len(codec.model)
+        digests = np.empty((*voxels.shape[:2], 32), dtype=np.uint8)
+        encoded = ordered_map(lambda slab: _encode(slab, samples, codec, raw), SlabSequence(voxels, grid), threads)
+        with closing(encoded) as results:
+            for number, (stored, plain_length, digests[grid.ranges(number)]) in enumerate(results):
+                writer.append(stored)
+                gained += plain_length - stored.length
+                progress(_FITTED + (1 - _FITTED) * (number + 1) / len(grid))
+        writer.finish(combined_digest(digests))
+        return gained >= 0
 
-    digests = np.empty((*voxels.shape[:2], 32), dtype=np.uint8)
-    with closing(ordered_map(encode, slabs, threads)) as results:
-        for number, (stored, digests[grid.ranges(number)]) in enumerate(results):
-            writer.append(stored)
-            progress(_FITTED + (1 - _FITTED) * (number + 1) / len(grid))
-    writer.finish(combined_digest(digests))
+    if not write(fitted, preset):
+        file.seek(0)
+        file.truncate()
+        write(raw, next(iter(raw.presets)))
+
+
+def _encode(slab: np.ndarray, samples: SampleMap, codec: Codec, raw: RawCodec) -> tuple[StoredSlab, int, np.ndarray]:
+    """A slab as it is stored, how long it would be with the codec "raw", and the digests of its slices."""
+    digests = slice_digests(slab)
+    digest = combined_digest(digests)[:8]
+    mapped, residue = samples.forward(slab)
+    stored = StoredSlab(codec.encode(mapped), residue, CODED, digest)
+    if stored.length > slab.nbytes:
+        stored = StoredSlab(slab.astype(slab.dtype.newbyteorder("<"), copy=False).tobytes(), b"", VERBATIM, digest)
+    return stored, min(raw.size(slab.size) + len(residue), slab.nbytes), digests

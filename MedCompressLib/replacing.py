@@ -28,9 +28,9 @@ def replacing(path: str | os.PathLike, overwrite: bool) -> Iterator[BinaryIO]:
         permission, a full disk).
     """
     target = Path(os.path.realpath(path))
-    if target.is_dir():
+    if os.path.isdir(target):
         raise MedCompressError(f"{path} is a folder; give the name of a file.")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise MedCompressError(f"There is no folder {target.parent}; create it first.")
     _check_absent(target, overwrite)
     temporary = target.with_name(f".medcompress-{secrets.token_hex(8)}.part")
@@ -49,7 +49,7 @@ def replacing(path: str | os.PathLike, overwrite: bool) -> Iterator[BinaryIO]:
             raise
         _check_absent(target, overwrite)  # it may have come into being meanwhile
         with _explained(path):
-            if target.exists():
+            if os.path.exists(target):
                 shutil.copymode(target, temporary)
             os.replace(temporary, target)
     finally:
@@ -67,7 +67,7 @@ def _explained(path: str | os.PathLike) -> Iterator[None]:
 
 
 def _check_absent(target: Path, overwrite: bool) -> None:
-    if target.exists() and not overwrite:
+    if os.path.exists(target) and not overwrite:
         raise MedCompressError(f"{target} exists; choose another name or allow overwriting.")
 
 

@@ -1,7 +1,7 @@
 """Codec `raw`: every sample in the fewest whole bytes, little-endian.
 
-It compresses nothing. It is what a slab falls back to when the chosen codec would make it larger, so that no volume
-ever grows, and the plainest example of what a codec is.
+It compresses nothing. It is what a volume falls back to when the chosen codec would make it larger, and the plainest
+example of what a codec is.
 
     samples in C order, each   | byte 0 (lowest) | byte 1, if any | byte 2, if any |
 """
@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..errors import FormatError, UnsupportedError
+from ..errors import FormatError
 from . import Codec, Progress
 
 
@@ -47,8 +47,7 @@ class RawCodec(Codec):
     def fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, spacing: tuple[float, float, float],
             progress: Progress | None = None) -> RawCodec:
         """Needs the maximum only and looks at no slab."""
-        if preset not in cls.presets:
-            raise UnsupportedError(f"The codec 'raw' has no preset {preset!r}; it has only 'plain'.")
+        cls.check_preset(preset)
         return cls.for_maximum(maximum)
 
     def get_config(self) -> dict:
