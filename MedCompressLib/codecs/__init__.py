@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..errors import FormatError
+from ..errors import FormatError, UnsupportedError
 
 Progress = Callable[[float], None]
 
@@ -64,6 +64,13 @@ class Codec(ABC):
         progress : callable, optional
             Called with a fraction in [0, 1]; may raise to cancel.
         """
+
+    @classmethod
+    def check_preset(cls, preset: str) -> None:
+        """Raise UnsupportedError, naming the presets there are, unless `preset` is one of them."""
+        if preset not in cls.presets:
+            raise UnsupportedError(f"The codec {cls.codec_id!r} has no preset {preset!r}; it has "
+                                   f"{', '.join(cls.presets)}.")
 
     @abstractmethod
     def get_config(self) -> dict:

@@ -78,18 +78,22 @@ def fit_shift(values: np.ndarray) -> int:
     comb-like histogram keeps its bits.
     """
     values = values[::-(-len(values) // _SAMPLE)]
-    spread = float(np.abs(values - np.median(values[:1000])).mean())
-    shifts = np.arange(max(1, int(np.log2(max(spread, 1.0)))))
+    ordered = np.sort(values).astype(np.int64)
+    spread = float(np.abs(ordered - ordered[len(ordered) // 2]).mean())
+    if spread < 8:
+        return 0
+    shifts = np.arange(int(np.log2(spread)))
     bins = spread / 2.0**shifts
-    best = int(np.argmin(len(values) * 0.06 / np.maximum(bins, 1e-9)**2 + _ENTRY_BITS * 8 * bins)) if spread > 8 else 0
-    if best and best * len(values) + _code_length(values >> best) < _code_length(values):
+    best = int(np.argmin(0.06 * len(values) / bins**2 + 8 * _ENTRY_BITS * bins))
+    if best and best * len(values) + _code_length(ordered >> best) < _code_length(ordered):
         return best
     return 0
 
 
-def _code_length(values: np.ndarray) -> float:
-    counts = np.unique(values, return_counts=True)[1]
-    return float((counts * np.log2(len(values) / counts)).sum()) + _ENTRY_BITS * len(counts)
+def _code_length(ordered: np.ndarray) -> float:
+    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
+    counts = np.diff(ends, prepend=-1)
+    return float((counts * np.log2(len(ordered) / counts)).sum()) + _ENTRY_BITS * len(counts)
 
 
 def fit_table(values: np.ndarray) -> CountTable:

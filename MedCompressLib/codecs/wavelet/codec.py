@@ -6,6 +6,8 @@ FORMAT.md, "Codec wavelet", is the specification.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from .lifting import BandName
 MAX_LEVELS = 16
 MAX_DEPTH_LEVELS = 4
 _LOW_GROUP = N_GROUPS            # the all-low part of the coarsest level has a group of its own
-_FIT_VOXELS = 3 << 20            # weights are fitted on at most about so many voxels
+_FIT_VOXELS = 1 << 20            # weights are fitted on at most about so many voxels
 _WEIGHT_LIMIT = 1 << 20
 
 WeightKey = tuple[int, BandName, Pass]
@@ -49,7 +51,7 @@ class WaveletCodec(Codec):
     """
 
     codec_id = "wavelet"
-    presets = {"default": "Fast both ways; choose it for saving and loading every day."}
+    presets: ClassVar = {"default": "Fast both ways; choose it for saving and loading every day."}
     slab_slices = 8
 
     def __init__(self, maximum: int, levels: int, depth_levels: int, depth_axis: str, weight_sets: int,
@@ -63,6 +65,7 @@ class WaveletCodec(Codec):
     @classmethod
     def fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, spacing: tuple[float, float, float],
             progress: Progress | None = None) -> WaveletCodec:
+        cls.check_preset(preset)
         sample = _sample(slabs)
         frames, slices, rows, columns = sample.shape
         levels = 0
@@ -73,14 +76,16 @@ class WaveletCodec(Codec):
         axes = [axis for axis in depth if depth[axis] > 1] or ["k"]
         candidates = [cls(maximum, levels, split, axis, min(levels, max(sets, split + 1)) if levels else 0)
                       for axis in axes for split in ((0, 1) if depth[axis] > 1 and levels else (0,))]
-        best = None
-        for number, candidate in enumerate(candidates):
-            if progress:
-                progress(number / len(candidates))
-            size = len(candidate._code_volume(sample, fit=True)) + len(candidate.model)
-            if best is None or size < best[0]:
-                best = (size, candidate)
-        return best[1]
+        def size(candidate: WaveletCodec) -> int:
+            return len(candidate._code_volume(sample, fit=True)) + len(candidate.model)
+
+        with ThreadPoolExecutor(2) as pool:
+            sizes = []
+            for number, bytes_needed in enumerate(pool.map(size, candidates)):
+                sizes.append(bytes_needed)
+                if progress:
+                    progress((number + 1) / len(candidates))
+        return candidates[int(np.argmin(sizes))]
 
     def get_config(self) -> dict:
         return {"maximum": self.maximum, "levels": self.levels, "depth_levels": self.depth_levels,

@@ -10,6 +10,7 @@ then a whole component at a fixed flat offset: no gathering, no edge cases, long
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -63,17 +64,17 @@ class Lattice:
     shape: tuple[int, int, int, int]
     cut_depth: bool
 
-    @property
+    @cached_property
     def padded(self) -> tuple[int, int, int, int]:
         """Shape of every component, margins included."""
         batch, depth, rows, columns = self.shape
         return (batch, (depth + 1 >> 1 if self.cut_depth else depth) + 2, (rows + 1 >> 1) + 2, (columns + 1 >> 1) + 2)
 
-    @property
+    @cached_property
     def size(self) -> int:
         return int(np.prod(self.padded))
 
-    @property
+    @cached_property
     def reach(self) -> int:
         """No tap is farther than this many elements in a flat component."""
         _, _, rows, columns = self.padded
@@ -122,7 +123,11 @@ class Lattice:
     def tap(self, component: Component, offset: Offset) -> tuple[Component, int]:
         """Where the neighbour at `offset` of every element of `component` is: its component and flat offset."""
         _, _, rows, columns = self.padded
-        d, j, i = (own + away for own, away in zip(component, offset, strict=True))
-        steps = (d >> 1 if self.cut_depth else d, j >> 1, i >> 1)
-        return ((d & 1 if self.cut_depth else 0, j & 1, i & 1),
-                (steps[0] * rows + steps[1]) * columns + steps[2])
+        return _tap(component, offset, self.cut_depth, rows, columns)
+
+
+@lru_cache(maxsize=4096)
+def _tap(component: Component, offset: Offset, cut_depth: bool, rows: int, columns: int) -> tuple[Component, int]:
+    d, j, i = (own + away for own, away in zip(component, offset, strict=True))
+    steps = (d >> 1 if cut_depth else d, j >> 1, i >> 1)
+    return (d & 1 if cut_depth else 0, j & 1, i & 1), (steps[0] * rows + steps[1]) * columns + steps[2]

@@ -1,0 +1,147 @@
+"""The codec `wavelet`: the shared contract, the transform, the lattice, and what it promises on real volumes."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from codec_contract import CodecContract, smooth
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from MedCompressLib.codecs.wavelet import WaveletCodec, lifting
+from MedCompressLib.codecs.wavelet.contexts import Weights, term_counts
+from MedCompressLib.codecs.wavelet.lattice import Lattice, passes
+from MedCompressLib.errors import FormatError
+
+SPACING = (2.5, 0.7, 0.7)
+SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 19), st.integers(1, 21))
+
+
+class TestWaveletContract(CodecContract):
+    codec_id = "wavelet"
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.int32, SHAPES, elements=st.integers(-(2**24), 2**24)), st.integers(0, 5), st.integers(0, 4))
+def test_transform_restores_every_bit(volume, levels, depth_levels):
+    done = lifting.forward(volume, levels, depth_levels)
+    shapes = lifting.level_shapes(volume.shape, levels, depth_levels)
+    low = done[-1].low if done else volume
+    for number in reversed(range(levels)):
+        assert low.shape == shapes[number + 1]
+        for name, band in done[number].bands.items():
+            assert band.shape == lifting.band_shape(shapes[number], name, number < depth_levels)
+        low = lifting.merge(done[number]._replace(low=low), number < depth_levels)
+    assert np.array_equal(low, volume)
+
+
+def test_transform_by_hand():
+    """x = 1 5 2 8: high = 5 - 1, 8 - 2; low = 1 + (4+4+2)/4, 2 + (4+6+2)/4, all divisions floored."""
+    level, = lifting.forward(np.array([1, 5, 2, 8], np.int32).reshape(1, 1, 1, 4), 1, 0)
+    assert level.bands[0, 0, 1].ravel().tolist() == [4, 6]
+    assert level.low.ravel().tolist() == [3, 5]
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.int32, SHAPES, elements=st.integers(-99, 99)), st.booleans(), st.data())
+def test_a_tap_is_the_neighbour(array, cut_depth, data):
+    lattice = Lattice(array.shape, cut_depth)
+    components = lattice.cut(array, "constant")
+    assert np.array_equal(lattice.join(components, array.shape), array)
+    component = data.draw(st.sampled_from(lattice.components()))
+    offset = data.draw(st.tuples(*[st.integers(-1, 1)] * 3))
+    where, shift = lattice.tap(component, offset)
+    own = np.zeros(lattice.size, np.int64)
+    end = lattice.size - lattice.reach
+    own[lattice.reach:end] = components[where][lattice.reach + shift:end + shift]
+    padded = np.pad(array, [(0, 0), (1, 1), (1, 1), (1, 1)])
+    moved = padded[:, *(slice(1 + o, 1 + o + n) for o, n in zip(offset, array.shape[1:], strict=True))]
+    expected = lattice.cut(np.ascontiguousarray(moved), "constant")[component]
+    assert np.array_equal(lattice.inside(own, component, array.shape),
+                          lattice.inside(expected, component, array.shape))
+
+
+@pytest.mark.parametrize("cut_depth", [False, True])
+def test_a_pass_knows_only_earlier_passes(cut_depth):
+    order = passes(cut_depth)
+    coded = {component: number for number, step in enumerate(order) for component in step.components}
+    assert len(coded) == (8 if cut_depth else 4)
+    for number, step in enumerate(order):
+        for component in step.components:
+            for offset in np.ndindex(3, 3, 3):
+                offset = tuple(o - 1 for o in offset)
+                where, _ = Lattice((1, 4, 4, 4), cut_depth).tap(component, offset)
+                if step.knows(offset, cut_depth):
+                    assert coded[where] < number
+
+
+def real_volume(data_file, name):
+    from MedCompressLib import read
+
+    voxels = read(data_file(name)).voxels.astype(np.int32)
+    return (voxels - voxels.min())[None]
+
+
+@pytest.mark.parametrize(("name", "bits_per_voxel"), [("train/mr_brain_prisma_t1_fl2d_sag.nrrd", 4.30),
+                                                      ("train/ct_chest_ge_lidc0003.nrrd", 5.0)])
+def test_size_on_real_volumes(data_file, name, bits_per_voxel):
+    volume = real_volume(data_file, name)
+    slabs = [volume[:, k:k + WaveletCodec.slab_slices] for k in range(0, volume.shape[1], WaveletCodec.slab_slices)]
+    codec = WaveletCodec.fit(slabs, int(volume.max()), "default", SPACING)
+    payloads = [codec.encode(slab) for slab in slabs]
+    restored = WaveletCodec.from_config(codec.get_config(), codec.model)
+    for slab, payload in zip(slabs, payloads, strict=True):
+        assert np.array_equal(restored.decode(payload, slab.shape), slab)
+    assert 8 * (sum(map(len, payloads)) + len(codec.model)) / volume.size < bits_per_voxel
+
+
+def test_depth_axis_follows_the_data():
+    """Frames that hardly change are transformed along time; a volume of one frame along k."""
+    still = np.repeat(smooth((1, 3, 48, 48), 4000, noise=0.05), 8, axis=0)
+    still += np.random.default_rng(0).integers(0, 5, still.shape).astype(np.int32)
+    assert WaveletCodec.fit([still], 4100, "default", SPACING).depth_axis == "frames"
+    assert WaveletCodec.fit([still[:1]], 4100, "default", SPACING).depth_axis == "k"
+
+
+def fixed_weights(depth_levels):
+    """Weights that depend on nothing, so that the bytes depend on the stream format alone."""
+    weights = {}
+    for number in range(3):
+        split = number < depth_levels
+        for name in lifting.band_names(split):
+            for step in passes(not split):
+                n_mean, n_spread = term_counts(name, step, split)
+                weights[number, name, step] = Weights((np.arange(n_mean, dtype=np.int32) * 37 + number) % 101 - 50,
+                                                      (np.arange(n_spread, dtype=np.int32) * 29) % 83 + 3)
+    return weights
+
+
+def golden():
+    slab = (np.arange(2 * 5 * 37 * 41) * 7919 % 10007 % 61).astype(np.int32).reshape(2, 5, 37, 41)
+    slab[:, :, 5:20, 9:30] += 1500
+    slab[:, :, :, 35:] = 0
+    return slab, 1560
+
+
+@pytest.mark.parametrize(("depth_levels", "depth_axis", "digest"), [
+    (0, "k", "6753b192d0f7313b0eed87c81a16c3f2bf6c08bb030b50518351aa87ebc764ca"),
+    (1, "k", "eace178294cfdff90e7ca548dcd518a4efa2c43d963f37b6b8be18fab8d3f099"),
+    (2, "frames", "a84dee081ca57415b78e5f82b02077278d019438a073a510d2a56909387cd65e"),
+])
+def test_golden_streams(depth_levels, depth_axis, digest):
+    """These bytes are part of the format: a change of any of them needs a new format version."""
+    slab, maximum = golden()
+    codec = WaveletCodec(maximum, 3, depth_levels, depth_axis, 3, fixed_weights(depth_levels))
+    payload = codec.encode(slab)
+    assert hashlib.sha256(codec.model + payload).hexdigest() == digest
+    again = WaveletCodec.from_config(codec.get_config(), codec.model)
+    assert np.array_equal(again.decode(payload, slab.shape), slab)
+
+
+def test_contradicting_configuration():
+    config = WaveletCodec(100, 3, 2, "k", 3).get_config()
+    with pytest.raises(FormatError, match="contradicts itself"):
+        WaveletCodec.from_config({**config, "weight_sets": 2}, b"")
+    with pytest.raises(FormatError, match="contradicts itself"):
+        WaveletCodec.from_config({**config, "depth_axis": "t"}, b"")
