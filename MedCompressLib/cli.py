@@ -114,11 +114,9 @@ def _add_common(command: argparse.ArgumentParser, run: Callable[[argparse.Namesp
 
 def _compress(options: argparse.Namespace) -> int:
     from . import api
-    from .errors import MedCompressError
 
     output = options.output or _default_output(options.input)
-    if output.exists() and not options.force:  # before the input is read, which may take long
-        raise MedCompressError(f"{output} exists; choose another name or use --force.")
+    _check_output(output, options.force)
     with _progress(options) as report:
         volume = api.read(options.input, options.series, options.threads)
         api.write(output, volume, options.codec, options.preset, report, options.threads, options.force)
@@ -135,8 +133,7 @@ def _decompress(options: argparse.Namespace) -> int:
 
     if not is_image_file(options.output):
         raise MedCompressError(f"{options.output} is not named like an image file; use one of {', '.join(SUFFIXES)}.")
-    if options.output.exists() and not options.force:
-        raise MedCompressError(f"{options.output} exists; choose another name or use --force.")
+    _check_output(options.output, options.force)
     with _progress(options) as report:
         volume = api.decompress(options.input, options.slices, options.threads, report)
         api.write(options.output, volume, overwrite=options.force)
@@ -188,6 +185,16 @@ def _verify(options: argparse.Namespace) -> int:
         for problem in found.problems:
             print(f"{options.input}: {problem}")
     return DONE if found.ok else FAILED
+
+
+def _check_output(path: Path, force: bool) -> None:
+    """Say now what would fail only after the work."""
+    from .errors import MedCompressError
+
+    if not path.parent.is_dir():
+        raise MedCompressError(f"There is no folder {path.parent}; create it first.")
+    if path.exists() and not force:
+        raise MedCompressError(f"{path} exists; choose another name or use --force.")
 
 
 def _default_output(path: Path) -> Path:

@@ -57,11 +57,7 @@ def chosen(codec: str, preset: str | None, voxels: np.ndarray) -> tuple[type[Cod
     """The codec class and the name of the preset for what the user asked for ("auto" and None: the defaults)."""
     if codec not in ("auto", *codec_ids()):
         raise UnsupportedError(f"There is no codec {codec!r}; use one of auto, {', '.join(codec_ids())}.")
-    codec_id = choose_codec(voxels) if codec == "auto" else codec
-    try:
-        codec_class = get_codec(codec_id)
-    except ModuleNotFoundError:  # until the codec is there
-        codec_class = get_codec("raw")
+    codec_class = get_codec(choose_codec(voxels) if codec == "auto" else codec)
     if preset is None:
         return codec_class, next(iter(codec_class.presets))
     if preset not in codec_class.presets:
