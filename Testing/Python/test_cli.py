@@ -50,7 +50,8 @@ def run(capsys):
 def process(*arguments, **options):
     """Runs a command as users do."""
     command = [sys.executable, "-m", "MedCompressLib", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, **options)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, **options)
 
 
 class TestCompress:
