@@ -224,7 +224,7 @@ class WaveletCodec(Codec):
 
 
 def _parents(lattice: Lattice, coarser: lifting.Level | None, name: BandName) -> Components:
-    """Magnitudes of the band of that name one level coarser, on the finer level's lattice (zero where there is none)."""
+    """Magnitudes of the band of that name one level coarser, on the finer lattice; zero where there is none."""
     components = lattice.empty()
     if coarser is None or name not in coarser.bands:
         return components
@@ -232,8 +232,8 @@ def _parents(lattice: Lattice, coarser: lifting.Level | None, name: BandName) ->
     if coarser.low.shape[1] < lattice.shape[1]:          # the coarser level split the depth
         band = np.repeat(band, 2, axis=1)
     step = 2 if lattice.cut_depth else 1
-    for (depth, j, i), flat in components.items():
-        part = band[:, depth:lattice.shape[1]:step]
+    for component, flat in components.items():
+        part = band[:, component[0]:lattice.shape[1]:step]
         _, slices, rows, columns = part.shape
         flat.reshape(lattice.padded)[:, 1:1 + slices, 1:1 + rows, 1:1 + columns] = part
     return components

@@ -100,7 +100,7 @@ Term = list[tuple[np.ndarray, int]]
 
 
 def mean_terms(known: Known, name: BandName, step: Pass, component: Component) -> list[Term]:
-    """The terms of the prediction. The last is the low part's centre, whose weight is minus the sum of the low taps'."""
+    """The terms of the prediction; the last, the low part's centre, has minus the sum of the low taps' weights."""
     tap = known.lattice.tap
 
     def at(components: Components, offset: Offset) -> Term:
