@@ -44,7 +44,7 @@ class MedCompress(ScriptedLoadableModule):
         parent.helpText = _(
             "Compresses a volume into a much smaller .mcz file from which every voxel, the geometry, the units, the "
             "attributes and the display come back exactly. Such files also load by drag and drop and by Add Data, and "
-            "are written by Export to file. From the Python console: "
-            "<code>slicer.modules.medcompress.widgetRepresentation().self().logic.compressVolume(node, path)</code>."
+            "are written by Export to file. From the Python console: <code>from MedCompress import MedCompressLogic; "
+            "MedCompressLogic().compressVolume(node, path)</code>."
         )
         parent.acknowledgementText = _("Entropy coding uses the open-source package constriction.")

@@ -36,7 +36,7 @@ class BackgroundProcess:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self._timer = qt.QTimer()
-        self._timer.timeout.connect(self._deliver)
+        self._timer.connect("timeout()", self._deliver)
         self._timer.start(_POLL_MILLISECONDS)
 
     @property

@@ -69,7 +69,7 @@ class CompressionJob:
         self._steps = self._handOver()
         self._copying, self._stopCopying, self._copyError = None, False, None
         self._timer = qt.QTimer()
-        self._timer.timeout.connect(self._onTimer)
+        self._timer.connect("timeout()", self._onTimer)
         self._timer.start(_TURN_MILLISECONDS)
 
     @property

@@ -118,8 +118,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         presets = self._presetsByCodec.get(codec, {})
         preset = self._choose(self.ui.presetComboBox, list(presets), self._parameterNode.preset)
         self.ui.presetComboBox.enabled = len(presets) > 1
-        self.ui.presetDescriptionLabel.text = presets.get(preset) or _(
-            "Chooses the codec that suits the volume: runs for label maps, wavelet for everything else.")
+        self.ui.presetDescriptionLabel.text = presets.get(preset) or _("Chooses the codec that suits the volume.")
         if self.ui.outputPathLineEdit.currentPath != self._parameterNode.outputPath:
             self.ui.outputPathLineEdit.currentPath = self._parameterNode.outputPath
         self._checkCanApply()

@@ -116,20 +116,6 @@ def test_module_test_passes_from_the_panel(scene):
     slicer.selfTests["MedCompress"](msec=0)
 
 
-def test_real_python_files_of_slicer(application):
-    """With SLICER_SOURCE, all test_slicer_* files run on Slicer's own Python files; here that is made sure of."""
-    source = os.environ.get("SLICER_SOURCE")
-    if not source:
-        pytest.skip("SLICER_SOURCE does not name a source checkout of Slicer")
-    import slicer.i18n
-    import slicer.packaging
-    import slicer.parameterNodeWrapper
-    import slicer.ScriptedLoadableModule
-
-    for module in (slicer.i18n, slicer.packaging, slicer.parameterNodeWrapper, slicer.ScriptedLoadableModule):
-        assert Path(module.__file__).is_relative_to(Path(source))
-
-
 @pytest.mark.parametrize("codec", ["auto", "raw"])
 def test_real_ct_round_trip(logic, data_file, codec):
     """A real CT out of the public set through a node and back."""

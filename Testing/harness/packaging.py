@@ -1,11 +1,9 @@
-"""Stand-in for `slicer.packaging`: nothing is ever installed; what a module asked for is kept in `requested`."""
+"""Stand-in for `slicer.packaging`: nothing is ever installed."""
 
 import importlib.metadata
 import logging
 
 from packaging.requirements import Requirement
-
-requested: list[tuple[str, list[str]]] = []
 
 
 def load_requirements(path):
@@ -24,7 +22,6 @@ def pip_check(requirement):
 def pip_ensure(requirements, *, requester=None, skip_in_testing=True):
     import slicer
 
-    requested.append((requester, [str(requirement) for requirement in requirements]))
     missing = [str(requirement) for requirement in requirements if not pip_check(requirement)]
     if not missing:
         return
