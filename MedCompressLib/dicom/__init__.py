@@ -136,9 +136,9 @@ def _read(series: Series) -> Volume:
     matrix, deviation = matrix_of(ordered, 1 if sequence is None else len(sequence.values))
     voxels, file_facts = _voxels(ordered)
     voxels, rescale = _rescale(voxels, ordered)
+    axes = "kji" if voxels.ndim == 3 else "kjic"
     if sequence is not None:
-        voxels = voxels.reshape(len(sequence.values), -1, *voxels.shape[1:])
-    axes = ("t" if sequence is not None else "") + "kji" + ("c" if ordered[0].components > 1 else "")
+        voxels, axes = voxels.reshape(len(sequence.values), -1, *voxels.shape[1:]), "t" + axes
     kept = {name: plain(first[name].value) for name in _KEPT if name in first and first[name].value not in (None, "")}
     kept |= _identity(ordered) | file_facts | {"rescale": rescale, "largestPositionDeviation": deviation}
     return Volume(voxels, matrix, axes, sequence, {"DICOM": kept})
@@ -165,6 +165,8 @@ def _voxels(frames: list[Frame]) -> tuple[np.ndarray, dict]:
         decoded, facts = decode_file(_dataset(path, pixels=True), path)
         if len(decoded) <= max(frames[place].index for place in mine):
             raise FormatError(f"{path.name} is damaged: it has fewer frames than its header declares.")
+        if len(places) == 1 and [frame.index for frame in frames] == list(range(len(decoded))):
+            return decoded, facts
         if voxels is None:
             voxels = np.empty((len(frames), *decoded.shape[1:]), decoded.dtype)
         if decoded.shape[1:] != voxels.shape[1:] or decoded.dtype != voxels.dtype:

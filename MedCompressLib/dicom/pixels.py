@@ -6,6 +6,7 @@ which needs nothing more to be installed, and failing that through whatever deco
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ _IMPLICIT, _EXPLICIT_LITTLE, _EXPLICIT_BIG = "1.2.840.10008.1.2", "1.2.840.10008
 _DEFLATED, _RLE = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5"
 _BY_PYDICOM = (_IMPLICIT, _EXPLICIT_LITTLE, _EXPLICIT_BIG, _DEFLATED, _RLE)
 _GRAYSCALE = ("MONOCHROME1", "MONOCHROME2")
+_EXACT_COLORS = ("YBR_RCT", "YBR_ICT")  # inside the compressed stream only; decoders give RGB
 _MULTI_FRAME_CAPTURES = {(1, 8): "1.2.840.10008.5.1.4.1.1.7.2", (1, 16): "1.2.840.10008.5.1.4.1.1.7.3",
                          (3, 8): "1.2.840.10008.5.1.4.1.1.7.4"}
 _IMAGE_PIXEL_MODULE = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
@@ -47,24 +49,39 @@ def decode_file(dataset, path: Path) -> tuple[np.ndarray, dict]:
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise FormatError(f"{path.name} is truncated or empty: it has no pixel data.")
     photometric = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
+    grayscale = photometric in _GRAYSCALE and "PixelData" in dataset
+    layout = _bit_layout(dataset, path) if grayscale else None
     if syntax in _BY_PYDICOM:
-        samples = _by_pydicom(dataset, path, raw=photometric in _GRAYSCALE)
+        if grayscale:  # all bits, because pydicom would take the lowest ones whatever High Bit says
+            dataset.BitsStored, dataset.HighBit = dataset.BitsAllocated, dataset.BitsAllocated - 1
+        samples = _by_pydicom(dataset, path, raw=grayscale)
     else:
         samples = _by_simpleitk(dataset, syntax)
         samples = samples if samples is not None else _by_pydicom(dataset, path, raw=False)
     frames, components = int(dataset.get("NumberOfFrames") or 1), int(dataset.get("SamplesPerPixel") or 1)
     shape = (frames, int(dataset.Rows), int(dataset.Columns), *[components] * (components > 1))
-    if samples.size != np.prod(shape):
+    if samples.size != math.prod(shape):
         raise FormatError(f"{path.name} is damaged: its pixel data is not of the size that its header declares.")
     samples = samples.reshape(shape)
+    if grayscale:
+        return _significant_bits(samples, *layout, moved=syntax in _BY_PYDICOM), facts
     if photometric == "PALETTE COLOR":
         facts["colorsConvertedFrom"] = photometric
-        return _through_palette(samples, dataset, path), facts
-    if photometric.startswith("YBR") and photometric not in ("YBR_RCT", "YBR_ICT"):
+        samples = _through_palette(samples, dataset, path)
+    elif photometric.startswith("YBR") and photometric not in _EXACT_COLORS:
         facts["colorsConvertedFrom"] = photometric
-    if "PixelData" in dataset and photometric in _GRAYSCALE:
-        samples = _significant_bits(samples, dataset, path, moved=syntax in _BY_PYDICOM)
     return samples, facts
+
+
+def _bit_layout(dataset, path: Path) -> tuple[int, int, int, bool]:
+    """Bits Allocated, Bits Stored, High Bit, and whether the samples are signed."""
+    allocated, stored, high = (dataset.get(name) for name in ("BitsAllocated", "BitsStored", "HighBit"))
+    stored = allocated if stored is None else stored
+    high = stored - 1 if high is None else high
+    if allocated not in (1, 8, 16, 32, 64) or not 1 <= stored <= high + 1 <= allocated:
+        raise FormatError(f"{path.name} has an impossible layout of bits: {stored} stored up to bit {high} of "
+                          f"{allocated} allocated.")
+    return allocated, stored, high, dataset.get("PixelRepresentation") == 1
 
 
 def _transfer_syntax(dataset) -> str:
@@ -85,12 +102,16 @@ def _by_pydicom(dataset, path: Path, raw: bool) -> np.ndarray:
 
     try:
         return pixel_array(dataset, raw=raw)
-    except (RuntimeError, NotImplementedError) as error:
-        name = UID(_transfer_syntax(dataset)).name
-        raise UnsupportedError(f"{path.name} is compressed as {name}, which cannot be decoded here; install "
-                               "pylibjpeg[all] or convert the file to an uncompressed transfer syntax.") from error
     except Exception as error:  # decoders raise whatever they meet
-        raise FormatError(f"{path.name} has damaged pixel data: {error}.") from error
+        if isinstance(error, NotImplementedError) or "missing dependencies" in str(error):
+            name = UID(_transfer_syntax(dataset)).name
+            raise UnsupportedError(f"{path.name} is compressed as {name}, which cannot be decoded here; install "
+                                   "pylibjpeg[all] or convert the file to an uncompressed transfer syntax.") from error
+        raise FormatError(f"{path.name} has damaged pixel data: {_first_line(error)}.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
 
 
 def _by_simpleitk(dataset, syntax: str) -> np.ndarray | None:
@@ -132,10 +153,11 @@ def _through_palette(indices: np.ndarray, dataset, path: Path) -> np.ndarray:
     try:
         return apply_color_lut(indices, dataset)
     except Exception as error:
-        raise FormatError(f"{path.name} has a damaged colour palette: {error}.") from error
+        raise FormatError(f"{path.name} has a damaged colour palette: {_first_line(error)}.") from error
 
 
-def _significant_bits(samples: np.ndarray, dataset, path: Path, moved: bool) -> np.ndarray:
+def _significant_bits(samples: np.ndarray, allocated: int, stored: int, high: int, signed: bool,
+                      moved: bool) -> np.ndarray:
     """Only the Bits Stored below High Bit, sign-extended where signed; what stands in the other bits means nothing.
 
     Parameters
@@ -143,23 +165,17 @@ def _significant_bits(samples: np.ndarray, dataset, path: Path, moved: bool) -> 
     moved : bool
         Whether a High Bit other than Bits Stored - 1 is still to be undone; decoders of compressed data have done it.
     """
-    allocated, signed = int(dataset.BitsAllocated), int(dataset.get("PixelRepresentation") or 0) == 1
     if allocated == 1:
         return samples
-    stored = int(dataset.get("BitsStored") or allocated)
-    high = int(dataset.get("HighBit") if dataset.get("HighBit") is not None else stored - 1)
-    if allocated not in (8, 16, 32, 64) or not 1 <= stored <= high + 1 <= allocated:
-        raise FormatError(f"{path.name} has an impossible layout of bits: {stored} stored up to bit {high} of "
-                          f"{allocated} allocated.")
-    unsigned = np.dtype(f"u{allocated // 8}")
-    if samples.dtype.itemsize != unsigned.itemsize:
-        samples = samples.astype(f"i{unsigned.itemsize}" if samples.dtype.kind == "i" else unsigned)
-    bits = samples.astype(samples.dtype.newbyteorder("="), copy=False).view(unsigned)
+    width = allocated // 8
+    samples = samples.astype(f"{samples.dtype.kind}{width}", copy=False)
+    bits = samples.view(f"u{width}")
     if stored < allocated:
+        unsigned = bits.dtype.type
         if moved and high + 1 > stored:
-            bits = bits >> unsigned.type(high + 1 - stored)
-        bits = bits & unsigned.type((1 << stored) - 1)
+            bits = bits >> unsigned(high + 1 - stored)
+        bits = bits & unsigned((1 << stored) - 1)
         if signed:
-            sign = unsigned.type(1 << (stored - 1))
+            sign = unsigned(1 << (stored - 1))
             bits = (bits ^ sign) - sign
-    return bits.view(f"i{unsigned.itemsize}") if signed else bits
+    return bits.view(f"i{width}") if signed else bits
