@@ -1,0 +1,43 @@
+# make demo               compress and restore a real scan, and compare with gzip NRRD
+# make demo INPUT=path    the same for any NRRD, NIfTI, MHA or MHD file, .mcz file, or folder with a DICOM series
+# make demo INPUT=folder SERIES=uid   one of several series in a DICOM folder
+# make test               the whole test suite (TESTS="-k wavelet" for a part of it)
+# make lint               style
+# make benchmark DATA=folder   the figures in README.md
+#
+# Everything is installed into a virtual environment in .venv; nothing else on the machine changes.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV ?= .venv
+INPUT ?=
+SERIES ?=
+TESTS ?=
+DATA ?= ../shared/data/public
+
+RUN = $(VENV)/bin/python
+PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint benchmark
+
+demo: $(VENV)/demo.installed
+	@$(RUN) -m MedCompressLib.demo $(if $(SERIES),--series "$(SERIES)") $(if $(INPUT),"$(INPUT)")
+
+test: $(VENV)/test.installed
+	QT_QPA_PLATFORM=offscreen $(RUN) -m pytest $(TESTS)
+
+lint: $(VENV)/test.installed
+	$(RUN) -m ruff check .
+
+benchmark: $(VENV)/benchmark.installed
+	$(RUN) Testing/benchmark/run.py "$(DATA)" --readme README.md
+
+# Installing takes longer than anything else here, so it is done once for each pyproject.toml.
+$(VENV)/%.installed: pyproject.toml | $(RUN)
+	@echo "Installing what '$*' needs into $(VENV) ..."
+	@$(PIP) --editable ".[$*]"
+	@touch $@
+
+$(RUN):
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "MedCompress needs Python 3.11 or newer; say which with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -m venv "$(VENV)"
