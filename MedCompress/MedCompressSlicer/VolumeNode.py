@@ -3,7 +3,7 @@
 The voxels and the IJK-to-RAS matrix become the Volume's; all the rest is plain JSON in `Volume.metadata["Slicer"]`:
 
     nodeClass, name, description, attributes, voxelVectorType, quantity, units,
-    display: {properties, windowLevelPresets, color: {id, name}},
+    display: {properties, windowLevelPresets, color: {id, name, colors}},
     transform: {id, name, matrix}, hierarchy: {parents: [[name, level], ...], uids, attributes}
 """
 
@@ -14,6 +14,8 @@ from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 import MedCompressLib as mc
+
+from .ColorNode import describeColorNode, findOrAddColorNode
 
 METADATA_KEY = "Slicer"
 SUPPORTED_CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLLabelMapVolumeNode", "vtkMRMLVectorVolumeNode")
@@ -182,12 +184,11 @@ def _codedEntry(text):
 def _describeDisplay(display):
     if display is None:
         return {}
-    color = display.GetColorNode()
     properties = {name: getattr(display, "Get" + name)() for name in _DISPLAY_PROPERTIES
                   if hasattr(display, "Get" + name) and hasattr(display, "Set" + name)}
     described = {
         "properties": {name: value for name, value in properties.items() if np.isfinite(value)},
-        "color": {"id": color.GetID(), "name": color.GetName()} if color else {},
+        "color": describeColorNode(display.GetColorNode()),
     }
     if hasattr(display, "GetNumberOfWindowLevelPresets"):
         described["windowLevelPresets"] = [[display.GetWindowPreset(index), display.GetLevelPreset(index)]
@@ -205,13 +206,9 @@ def _restoreDisplay(display, described):
     for name in _DISPLAY_PROPERTIES:
         if name in properties and hasattr(display, "Set" + name):
             getattr(display, "Set" + name)(properties[name])
-    color = described.get("color") or {}
-    if color:
-        node = slicer.mrmlScene.GetNodeByID(color["id"])
-        if node is None or node.GetName() != color["name"]:
-            node = slicer.mrmlScene.GetFirstNode(color["name"], "vtkMRMLColorNode")
-        if node is not None:
-            display.SetAndObserveColorNodeID(node.GetID())
+    colorNode = findOrAddColorNode(described.get("color") or {})
+    if colorNode is not None:
+        display.SetAndObserveColorNodeID(colorNode.GetID())
 
 
 # Transform -------------------------------------------------------------------------------------------------------

@@ -234,7 +234,8 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if job.state is JobState.DONE:
             self.ui.resultLabel.text = job.report.summary()
             if job.restoredNode is not None:
-                slicer.util.setSliceViewerLayers(background=job.restoredNode)
+                isLabelMap = job.restoredNode.IsA("vtkMRMLLabelMapVolumeNode")
+                slicer.util.setSliceViewerLayers(**{"label" if isLabelMap else "background": job.restoredNode})
         elif job.state is JobState.CANCELLED:
             self.ui.resultLabel.text = _("Canceled.")
         else:

@@ -42,7 +42,7 @@ def main(path: str) -> int:
     sys.stdout.reconfigure(encoding="utf-8")
     try:
         figures = run(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (mc.MedCompressError, MemoryError, OSError) as error:
+    except (mc.MedCompressError, ImportError, MemoryError, OSError) as error:
         print(f"error {str(error) or type(error).__name__}", flush=True)
         return 1
     print(f"report {json.dumps(figures)}", flush=True)

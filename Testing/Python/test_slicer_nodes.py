@@ -140,19 +140,48 @@ def test_automatic_window_stays_automatic(logic, tmp_path):
     assert restored.GetWindow() == node.GetDisplayNode().GetWindow()
 
 
-def test_color_table_is_found_by_name_and_never_mistaken(logic, tmp_path):
+def addColors(name, red):
+    import slicer
+
+    colors = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", name)
+    colors.SetTypeToUser()
+    colors.SetNumberOfColors(3)
+    for index, organ in enumerate(("background", "liver", "spleen")):
+        colors.SetColor(index, organ, red, 0.5, 0.25 * index, 1.0)
+    colors.NamesInitialisedOn()
+    return colors
+
+
+def test_colors_of_the_user_travel_in_the_file(logic, tmp_path):
     import slicer
 
     node = addVolume("uint8", className="vtkMRMLLabelMapVolumeNode")
-    colors = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", "Organs")
-    colors.SetTypeToUser()
-    node.GetDisplayNode().SetAndObserveColorNodeID(colors.GetID())
-    logic.compressVolume(node, tmp_path / "labels.mcz", codec="raw")
+    node.GetDisplayNode().SetAndObserveColorNodeID(addColors("Organs", 1.0).GetID())
+    path = tmp_path / "labels.mcz"
+    logic.compressVolume(node, path, codec="raw")
     slicer.mrmlScene.Clear()
-    another = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", "Other")  # gets the ID that Organs had
-    organs = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", "Organs")
-    restored = logic.decompressFile(tmp_path / "labels.mcz")
-    assert restored.GetDisplayNode().GetColorNodeID() == organs.GetID() != another.GetID()
+    addColors("Other", 1.0)  # gets the ID that Organs had
+    addColors("Organs", 0.0)  # the name, but not the colors
+    colors = logic.decompressFile(path).GetDisplayNode().GetColorNode()
+    assert colors.GetName() == "Organs_1"
+    assert [colors.GetColorName(index) for index in range(3)] == ["background", "liver", "spleen"]
+    rgba = [0.0] * 4
+    colors.GetColor(2, rgba)
+    assert rgba == pytest.approx([1.0, 0.5, 0.5, 1.0], abs=1 / 255)
+    slicer.mrmlScene.Clear()
+    colors = addColors("Organs", 1.0)
+    assert logic.decompressFile(path).GetDisplayNode().GetColorNode() is colors, "the same table is not added twice"
+
+
+def test_slicers_own_colors_are_found_again(logic, tmp_path):
+    import MedCompressLib as mc
+
+    node = addVolume("uint8", className="vtkMRMLLabelMapVolumeNode")
+    node.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeRainbow")
+    path = tmp_path / "labels.mcz"
+    logic.compressVolume(node, path, codec="raw")
+    assert "colors" not in mc.info(path)["metadata"]["Slicer"]["display"]["color"]
+    assert logic.decompressFile(path).GetDisplayNode().GetColorNodeID() == "vtkMRMLColorTableNodeRainbow"
 
 
 def test_round_trip_is_put_beside_the_original(logic):
@@ -282,6 +311,7 @@ def test_files_of_others(logic, tmp_path):
 
 @pytest.mark.parametrize("properties", [
     [], {"nodeClass": "vtkMRMLCameraNode"}, {"attributes": ["x"]}, {"display": {"properties": {"Window": "wide"}}},
+    {"display": {"color": {"id": "x", "name": "y", "colors": [1]}}},
     {"units": "nonsense"}, {"hierarchy": {"parents": [1]}}, {"name": 5}])
 def test_strange_properties_leave_no_half_made_node(logic, tmp_path, properties):
     """A file may say anything under "Slicer": the voxels load, or one error is raised and the scene is as before."""
