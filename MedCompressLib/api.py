@@ -27,6 +27,8 @@ from .slabs import default_threads
 from .volume import Volume
 
 SUFFIX = ".mcz"
+# DICOM files (PS3.10) begin with 128 bytes for any use, then this.
+_DICOM_START, _DICOM_MAGIC = 128, b"DICM"
 
 Source = bytes | bytearray | memoryview | str | os.PathLike
 
@@ -98,9 +100,9 @@ def decompress(data: Source, slices: slice | None = None, threads: int | None = 
 
 def read(path: str | os.PathLike, series_uid: str | None = None, threads: int | None = None,
          progress: Progress | None = None) -> Volume:
-    """Read an `.mcz` file, an image file (NRRD, NHDR, NIfTI, MHA, MHD) or a folder with a DICOM series.
+    """Read an `.mcz` file, an image file (NRRD, NHDR, NIfTI, MHA, MHD), a DICOM file or a folder with a DICOM series.
 
-    An `.mcz` file is known by its content, whatever its name.
+    `.mcz` and DICOM files are known by their content, whatever their name.
 
     Parameters
     ----------
@@ -117,14 +119,16 @@ def read(path: str | os.PathLike, series_uid: str | None = None, threads: int | 
         hold exactly.
     """
     path = Path(path)
-    if path.is_dir():
+    start = b""
+    if not path.is_dir():
+        with _opened(path) as file:
+            start = file.read(_DICOM_START + len(_DICOM_MAGIC))
+    if path.is_dir() or start[_DICOM_START:] == _DICOM_MAGIC or path.suffix.lower() == ".dcm":
         from .dicom import read_series
         return read_series(path, series_uid)
     if series_uid is not None:
-        raise UnsupportedError(f"{path} is not a folder, so there is no series to choose in it.")
-    with _opened(path) as file:
-        start = file.read(len(MAGIC))
-    if start == MAGIC or path.suffix.lower() == SUFFIX:
+        raise UnsupportedError(f"{path} is not DICOM, so there is no series to choose in it.")
+    if start.startswith(MAGIC) or path.suffix.lower() == SUFFIX:
         return decompress(path, threads=threads, progress=progress)
     from .image_files import read_image
     return read_image(path)

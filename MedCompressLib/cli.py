@@ -1,7 +1,7 @@
 """The command line: `medcompress compress | decompress | info | verify`.
 
 Everything it does is done by the library; here are only arguments, what is printed, and exit codes. Results go to
-standard output; errors (one line) and the progress bar to standard error.
+standard output; errors (one line, but for a list of series), warnings and the progress bar to standard error.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .volume import Volume
 
 DONE, FAILED, USAGE, CANCELLED = 0, 1, 2, 130
 
@@ -38,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's metadata may hold what the terminal cannot show
     from .errors import Cancelled, MedCompressError
     try:
-        with _terminate_like_interrupt():
+        with _terminate_like_interrupt(), warnings.catch_warnings():
+            warnings.showwarning = _warn
             code = options.run(options)
         sys.stdout.flush()
         return code
@@ -118,12 +124,25 @@ def _compress(options: argparse.Namespace) -> int:
     output = options.output or _default_output(options.input)
     _check_output(output, options.force)
     with _progress(options) as report:
-        volume = api.read(options.input, options.series, options.threads)
+        volume = _read(options)
         api.write(output, volume, options.codec, options.preset, report, options.threads, options.force)
     facts = api.info(output)
     print(f"{output}: {_size(facts['voxel_bytes'])} of voxels in {_size(facts['file_bytes'])}, "
-          f"{facts['ratio']:.2f} times smaller, {facts['bits_per_voxel']:.3f} bits per voxel; decoded and identical.")
+          f"ratio {facts['ratio']:.2f}, {facts['bits_per_voxel']:.3f} bits per voxel; decoded again and identical.")
     return DONE
+
+
+def _read(options: argparse.Namespace) -> Volume:
+    from . import api
+    from .dicom import SeveralSeriesError
+    from .errors import UnsupportedError
+
+    try:
+        return api.read(options.input, options.series, options.threads)
+    except SeveralSeriesError as error:
+        listing = "\n".join(f"  {series}" for series in error.series)
+        raise UnsupportedError(f"There are {len(error.series)} series in {options.input}; choose one with --series "
+                               f"UID:\n{listing}") from error
 
 
 def _decompress(options: argparse.Namespace) -> int:
@@ -268,7 +287,11 @@ def _terminate_like_interrupt() -> Iterator[None]:
 
 
 def _complain(message: str) -> None:
-    print(f"medcompress: {' '.join(message.split())}", file=sys.stderr)
+    print(f"medcompress: {message}", file=sys.stderr)
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    _complain(f"warning: {message}")
 
 
 def _size(count: int) -> str:

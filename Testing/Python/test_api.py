@@ -339,8 +339,18 @@ class TestRead:
 
     def test_series_in_a_file(self, tmp_path):
         (tmp_path / "a.nrrd").write_bytes(b"")
-        with pytest.raises(mc.UnsupportedError, match="not a folder"):
+        with pytest.raises(mc.UnsupportedError, match="not DICOM"):
             mc.read(tmp_path / "a.nrrd", series_uid="1.2.3")
+
+    def test_dicom(self, data_file, tmp_path):
+        folder = data_file("dicom/mr_multiframe_siemens")
+        volume = mc.read(folder)
+        first = sorted(path for path in folder.rglob("*") if path.is_file())[0]
+        (tmp_path / "noname").write_bytes(first.read_bytes())
+        assert mc.read(tmp_path / "noname").voxels.size <= volume.voxels.size
+        assert mc.read(folder, series_uid=volume.metadata["DICOM"]["SeriesInstanceUID"]).equals(volume)
+        with pytest.raises(mc.MedCompressError, match=r"no series 1\.2\.3"):
+            mc.read(folder, series_uid="1.2.3")
 
     def test_unknown(self, tmp_path):
         (tmp_path / "a.txt").write_text("hello")

@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +60,7 @@ class TestCompress:
     def test_there_and_back(self, run, image, volume, tmp_path):
         code, out, err = run("compress", image, "--codec", "raw")
         assert (code, err) == (0, "")
-        assert re.search(r"chest\.mcz: 120 kB of voxels in .* times smaller, .* bits per voxel; decoded and ident", out)
+        assert re.search(r"chest\.mcz: 120 kB of voxels in .* ratio 1\.\d\d, .* bits per voxel; decoded again", out)
         code, out, err = run("decompress", tmp_path / "chest.mcz", tmp_path / "again.nrrd")
         assert (code, err) == (0, "")
         assert "30 x 40 x 50 voxels of int16" in out
@@ -103,6 +105,25 @@ class TestCompress:
         for name, (code, _, err) in codes.items():
             assert code == 0 or (code == 1 and err.count("\n") == 1), (name, err)
         assert any(code == 0 for code, _, _ in codes.values())
+
+    def test_several_series_are_listed(self, run, data_file, tmp_path):
+        for name in ("mr_compressed_rle", "mr_hitachi_implicit"):
+            shutil.copytree(data_file(f"dicom/{name}"), tmp_path / "both" / name)
+        code, out, err = run("compress", tmp_path / "both")
+        assert code == 1 and out == "" and err.startswith("medcompress: There are 2 series in ")
+        uids = re.findall(r"\b1\.[\d.]{10,}", err)
+        assert "--series UID" in err and len(uids) == 2
+        assert run("compress", tmp_path / "both", "--series", uids[0], "--codec", "raw")[0] == 0
+        assert (tmp_path / "both.mcz").exists()
+
+    def test_warnings_are_readable(self, run, image, tmp_path, monkeypatch):
+        def warning_read(*arguments):
+            warnings.warn("2 files were left out.", stacklevel=2)
+            return mc.Volume(np.zeros((1, 2, 3), np.uint8))
+
+        monkeypatch.setattr(api, "read", warning_read)
+        code, _, err = run("compress", image, "--codec", "raw")
+        assert (code, err) == (0, "medcompress: warning: 2 files were left out.\n")
 
 
 class TestDecompress:
