@@ -1,0 +1,146 @@
+"""The neural codec: linear experts, an integer network and grouped static tables, in wavefront order.
+
+Method: prediction of each voxel from its causal 3D neighbourhood by a multi-layer perceptron, after Nagoor, Whittle,
+Deng, Mora and Jones, "Lossless compression for volumetric medical images using deep neural network with local
+sampling" (ICIP 2020), made general (differences in units of the local noise instead of intensities), exact
+(integers throughout) and parallel (wavefront order).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from ...entropy import GroupDecoder, encode_groups
+from ...entropy.varint import ByteReader, write_varint
+from ...errors import FormatError, UnsupportedError
+from .. import Codec, Progress
+from .experts import fit_experts, pack_experts, unpack_experts
+from .fitting import sample_inputs, sample_taps
+from .model_file import find_shipped, shipped_model
+from .neighbourhood import Neighbourhood, neighbourhood
+from .network import IntegerNetwork
+from .predictor import N_GROUPS, Predictor, n_network_inputs
+from .presets import MIN_STEPS, PRESETS
+from .raster import KnownPredictions, row_blocks
+from .tuning import apply_change, pack_change, tune, unpack_change
+from .wavefront import flat_index, run_wavefront, wavefront_order
+
+_MAX_RADIUS, _MAX_DEPTH = 8, 4
+
+
+class NeuralCodec(Codec):
+    """Fitted to one volume: a `Predictor`, and how to say which."""
+
+    codec_id = "neural"
+    presets: ClassVar[dict[str, str]] = {name: preset.summary for name, preset in PRESETS.items()}
+    slab_slices = 24
+
+    def __init__(self, predictor: Predictor, radii: Sequence[Sequence[int]], base: IntegerNetwork, change: bytes):
+        self._predictor = predictor
+        self._radii = [[int(radius), int(east)] for radius, east in radii]
+        self._base = base
+        self._change = change
+
+    @classmethod
+    def fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, spacing: tuple[float, float, float],
+            progress: Progress | None = None) -> NeuralCodec:
+        report = progress or (lambda fraction: None)
+        if preset not in PRESETS:
+            raise UnsupportedError(f"The neural codec has no preset {preset!r}; use one of {', '.join(PRESETS)}.")
+        settings = PRESETS[preset]
+        rng = np.random.default_rng(0)
+        temporal = any(slab.shape[0] > 1 for slab in slabs)
+        near = neighbourhood(settings.radii, settings.n_inputs, temporal)
+        experts = fit_experts(sample_taps(slabs, near, settings.expert_samples, rng), near, settings.classes, 3)
+        report(0.1)
+        base = shipped_model(settings.model).network
+        predictor = Predictor(near, experts, base, maximum)
+        change = b""
+        n_voxels = sum(slab.size for slab in slabs)
+        n_steps = min(settings.tuning_steps, n_voxels // settings.voxels_a_step) if settings.tuning_steps else 0
+        if n_steps >= MIN_STEPS:
+            samples = sample_inputs(slabs, predictor, settings.tuning_samples, rng)
+            report(0.2)
+            changes = tune(base, samples, n_steps, settings.tuning_batch, n_voxels,
+                           lambda fraction: report(0.2 + 0.8 * fraction))
+            if changes is not None:
+                change = pack_change(changes)
+                predictor = Predictor(near, experts, apply_change(base, changes), maximum)
+        report(1.0)
+        return cls(predictor, settings.radii, base, change)
+
+    def get_config(self) -> dict:
+        near = self._predictor.neighbourhood
+        return {"radii": self._radii, "inputs": near.n_inputs, "temporal": near.temporal,
+                "maximum": self._predictor.maximum, "network": self._base.sha256}
+
+    @classmethod
+    def from_config(cls, config: dict, model: bytes) -> NeuralCodec:
+        radii, near, maximum = _read_config(config)
+        base = find_shipped(str(config.get("network")))
+        if base.n_inputs != n_network_inputs(near) or base.n_outputs != 2:
+            raise FormatError("The file's network does not fit its neighbourhood.")
+        reader = ByteReader(model)
+        experts = unpack_experts(bytes(reader.take(reader.varint(len(model)))), near)
+        change = bytes(reader.take(reader.varint(len(model))))
+        if reader.remaining:
+            raise FormatError("There are bytes after the end of the file's neural model.")
+        network = apply_change(base, unpack_change(change, base)) if change else base
+        return cls(Predictor(near, experts, network, maximum), radii, base, change)
+
+    @property
+    def model(self) -> bytes:
+        out = bytearray()
+        for part in (pack_experts(self._predictor.experts), self._change):
+            write_varint(out, len(part))
+            out += part
+        return bytes(out)
+
+    def encode(self, slab: np.ndarray) -> bytes:
+        predictions = KnownPredictions(slab, self._predictor)
+        symbols, groups = np.empty(slab.shape, np.int32), np.empty(slab.shape, np.uint16)
+        work = predictions.known.work
+        for f, k, j, j_end in row_blocks(slab.shape, predictions.known.rows_at_once):
+            inputs, levels, reference, flat = predictions.rows(f, k, j, j_end)
+            centre, sign, group = self._predictor.mean_and_group(inputs, levels, reference, flat, work)
+            rows = slab[f, k, j:j_end]
+            symbols[f, k, j:j_end] = (sign * (rows.ravel() - centre)).reshape(rows.shape)
+            groups[f, k, j:j_end] = group.reshape(rows.shape)
+        order = wavefront_order(slab.shape, self._predictor.neighbourhood)
+        return encode_groups(symbols.ravel()[order], groups.ravel()[order], N_GROUPS)
+
+    def decode(self, payload: bytes, shape: tuple[int, int, int, int]) -> np.ndarray:
+        decoder = GroupDecoder(payload, int(np.prod(shape)))
+        slab = np.empty(int(np.prod(shape)), np.int32)
+        maximum = self._predictor.maximum
+
+        def voxels_of(step, centre, sign, group):
+            voxels = centre + sign * decoder.decode(group)
+            if voxels.min() < 0 or voxels.max() > maximum:
+                raise FormatError("The compressed data is damaged: a voxel lies outside the range of the volume.")
+            slab[flat_index(step, shape)] = voxels
+            return voxels
+
+        run_wavefront(shape, self._predictor, voxels_of)
+        return slab.reshape(shape)
+
+
+def _read_config(config: dict) -> tuple[list, Neighbourhood, int]:
+    try:
+        radii = [(int(radius), int(east)) for radius, east in config["radii"]]
+        n_inputs, temporal, maximum = int(config["inputs"]), bool(config["temporal"]), int(config["maximum"])
+        if not 0 < len(radii) <= _MAX_DEPTH or not all(0 <= radius <= _MAX_RADIUS and 0 <= east <= radius
+                                                       for radius, east in radii):
+            raise ValueError
+        near = neighbourhood(radii, n_inputs, temporal)
+        if radii[0][0] < 2 or not 0 < n_inputs <= np.count_nonzero(near.taps[:, 0] == 0) or not 0 <= maximum < 1 << 24:
+            raise ValueError
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise FormatError("The configuration of the neural codec is not valid.") from error
+    return radii, near, maximum
+
+
+CODEC = NeuralCodec

@@ -1,0 +1,197 @@
+"""Training the network in floats: plain NumPy back-propagation, so that no framework is needed anywhere.
+
+The loss is the code length, in bits, of a voxel under a logistic distribution integrated over the voxel's interval of
+values, with the mean and width that the network's two outputs say. What comes out is rounded to an `IntegerNetwork`;
+nothing else of the training ever reaches a decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from .network import (
+    ACTIVATION_LIMIT,
+    ACTIVATION_ONE,
+    EXACT,
+    INPUT_LIMIT,
+    INPUT_ONE,
+    WEIGHT_ONE,
+    IntegerNetwork,
+    partial_sum_bound,
+)
+
+_LN2 = np.float32(np.log(2))
+_CLIP = np.float32(ACTIVATION_LIMIT / ACTIVATION_ONE)
+
+
+@dataclass(eq=False)
+class Samples:
+    """Training samples.
+
+    Attributes
+    ----------
+    inputs : (n, n_inputs) int16
+        The network's integer inputs.
+    residuals : (n,) float32
+        Voxel - reference in units of the noise level's width.
+    half_bins : (n,) float32
+        Half a voxel value in the same unit.
+    """
+
+    inputs: np.ndarray
+    residuals: np.ndarray
+    half_bins: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.residuals)
+
+    def take(self, index) -> Samples:
+        return Samples(self.inputs[index], self.residuals[index], self.half_bins[index])
+
+
+def initial_weights(sizes: list[int], rng: np.random.Generator) -> list[np.ndarray]:
+    """He-initialised (n_out, n_in + 1) float32 layers; the last starts near zero, so that the first guess is the
+    reference itself."""
+    layers = []
+    for index, (n_in, n_out) in enumerate(pairwise(sizes)):
+        last = index == len(sizes) - 2
+        layer = rng.normal(0, 0.05 / np.sqrt(n_in) if last else np.sqrt(1.0 / n_in), (n_out, n_in + 1))
+        layer[:, -1] = 0
+        layers.append(layer.astype(np.float32))
+    return layers
+
+
+def to_float(network: IntegerNetwork) -> list[np.ndarray]:
+    """The layers in floats, without the half unit that turns rounding down into rounding to nearest."""
+    layers = [layer.astype(np.float32) for layer in network.weights]
+    for layer in layers:
+        layer[:, -1] -= 1
+        layer /= WEIGHT_ONE
+    return layers
+
+
+def to_integer(layers: list[np.ndarray]) -> IntegerNetwork:
+    """Rounded to the fixed point; rows that could leave the exact range are scaled down until they cannot."""
+    weights = []
+    for index, layer in enumerate(layers):
+        one, limit = (ACTIVATION_ONE, ACTIVATION_LIMIT) if index else (INPUT_ONE, INPUT_LIMIT)
+        rounded = np.clip(np.rint(layer * WEIGHT_ONE), -32766, 32766).astype(np.int64)
+        rounded[:, -1] += 1
+        bound = partial_sum_bound(rounded, one, limit)
+        for row in np.flatnonzero(bound >= EXACT):
+            rounded[row] = np.trunc(rounded[row] * (0.999 * EXACT / bound[row]))
+        weights.append(rounded.astype(np.int16))
+    return IntegerNetwork(tuple(weights))
+
+
+def code_length(layers: list[np.ndarray], samples: Samples) -> float:
+    """Mean bits a voxel."""
+    total = 0.0
+    for start in range(0, len(samples), 8192):
+        part = samples.take(slice(start, start + 8192))
+        activations = _forward(layers, part.inputs)
+        total += float(_loss(activations[-1], part)[0].sum())
+    return total / max(len(samples), 1)
+
+
+def train(layers: list[np.ndarray], samples: Samples, steps: int, batch: int, rate: float, seed: int,
+          progress: Callable[[float], None] | None = None) -> list[np.ndarray]:
+    """Adam with a cosine schedule over random batches; returns new layers.
+
+    Parameters
+    ----------
+    layers : list of (n_out, n_in + 1) float32
+    steps, batch : int
+    rate : float
+        Highest learning rate.
+    progress : callable, optional
+        Called with a fraction every few steps; may raise to cancel.
+    """
+    rng = np.random.default_rng(seed)
+    layers = [layer.copy() for layer in layers]
+    first = [np.zeros_like(layer) for layer in layers]
+    second = [np.zeros_like(layer) for layer in layers]
+    beta1, beta2 = 0.9, 0.99
+    for step in range(steps):
+        part = samples.take(rng.integers(0, len(samples), batch))
+        activations = _forward(layers, part.inputs)
+        _, slope = _loss(activations[-1], part)
+        gradients = _backward(layers, activations, slope / batch)
+        warm = min(1.0, (step + 1) / 100)
+        now = rate * warm * 0.5 * (1 + np.cos(np.pi * step / steps)) + 1e-6
+        correction = np.sqrt(1 - beta2 ** (step + 1)) / (1 - beta1 ** (step + 1))
+        for layer, gradient, mean, square in zip(layers, gradients, first, second, strict=True):
+            mean += (1 - beta1) * (gradient - mean)
+            square += (1 - beta2) * (gradient * gradient - square)
+            layer -= np.float32(now * correction) * mean / (np.sqrt(square) + 1e-8)
+        if step % 20 == 0:
+            _keep_exact(layers)
+            if progress is not None:
+                progress(step / steps)
+    _keep_exact(layers)
+    return layers
+
+
+def _keep_exact(layers: list[np.ndarray]) -> None:
+    """Shrink rows whose sums, once rounded to integers, could leave float32's exact range."""
+    for index, layer in enumerate(layers):
+        one, limit = (ACTIVATION_ONE, ACTIVATION_LIMIT) if index else (INPUT_ONE, INPUT_LIMIT)
+        bound = np.abs(layer[:, :-1]).sum(axis=1) * limit + np.abs(layer[:, -1]) * one
+        layer *= np.minimum(1, 0.95 * EXACT / WEIGHT_ONE / np.maximum(bound, 1))[:, None]
+
+
+def _forward(layers: list[np.ndarray], inputs: np.ndarray) -> list[np.ndarray]:
+    """Inputs and activations of each layer, (n_units + 1, n) with a last row of ones; the last without."""
+    activations = [_with_ones(inputs.T * np.float32(1 / INPUT_ONE))]
+    for index, layer in enumerate(layers):
+        outputs = layer @ activations[-1]
+        if index < len(layers) - 1:
+            outputs = _with_ones(np.clip(outputs, 0, _CLIP, out=outputs))
+        activations.append(outputs)
+    return activations
+
+
+def _with_ones(rows: np.ndarray) -> np.ndarray:
+    out = np.empty((len(rows) + 1, rows.shape[1]), np.float32)
+    out[:-1] = rows
+    out[-1] = 1
+    return out
+
+
+def _backward(layers: list[np.ndarray], activations: list[np.ndarray], slope: np.ndarray) -> list[np.ndarray]:
+    gradients = []
+    for index in range(len(layers) - 1, -1, -1):
+        gradients.append(slope @ activations[index].T)
+        if index:
+            slope = layers[index][:, :-1].T @ slope
+            held = activations[index][:-1]
+            slope *= (held > 0) & (held < _CLIP)
+    return gradients[::-1]
+
+
+def _loss(outputs: np.ndarray, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    """Bits of each voxel, and their slopes along the two outputs (in nats)."""
+    shift, octaves = outputs
+    octaves = np.clip(octaves, -8, 8)
+    per_width = np.exp2(-octaves)
+    z = (samples.residuals - shift) * per_width
+    half = samples.half_bins * per_width
+    upper, lower = _sigmoid(z + half), _sigmoid(z - half)
+    gap = np.exp(-2 * half)
+    nats = -(_log_sigmoid(z + half) + _log_sigmoid(half - z) + np.log(-np.expm1(-2 * half)))
+    along_z = upper + lower - 1
+    along_half = -((1 - upper) + lower + 2 * gap / np.maximum(1 - gap, 1e-12))
+    slope = np.stack([-along_z * per_width, -_LN2 * (along_z * z + along_half * half)])
+    return nats / _LN2, slope.astype(np.float32)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def _log_sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))

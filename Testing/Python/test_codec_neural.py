@@ -1,0 +1,156 @@
+"""The neural codec: the contract of every codec, its exactness, and real volumes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from codec_contract import CodecContract, smooth
+
+from MedCompressLib.codecs.neural import NeuralCodec
+from MedCompressLib.codecs.neural.experts import Experts, pack_experts, unpack_experts
+from MedCompressLib.codecs.neural.fitting import sample_inputs
+from MedCompressLib.codecs.neural.model_file import Model, pack_model, shipped_model, unpack_model
+from MedCompressLib.codecs.neural.neighbourhood import neighbourhood
+from MedCompressLib.codecs.neural.network import EXACT, IntegerNetwork
+from MedCompressLib.codecs.neural.predictor import n_network_inputs
+from MedCompressLib.codecs.neural.presets import PRESETS
+from MedCompressLib.codecs.neural.raster import KnownPredictions, row_blocks
+from MedCompressLib.codecs.neural.training import code_length, to_float
+from MedCompressLib.codecs.neural.tuning import apply_change, pack_change, tune, unpack_change
+from MedCompressLib.codecs.neural.wavefront import flat_index, run_wavefront, wavefront_order
+from MedCompressLib.errors import FormatError
+
+SPACING = (2.5, 0.7, 0.7)
+
+
+class TestNeuralContract(CodecContract):
+    codec_id = "neural"
+    examples = 15
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("temporal", [False, True])
+def test_every_tap_is_decoded_before(preset, temporal):
+    settings = PRESETS[preset]
+    near = neighbourhood(settings.radii, settings.n_inputs, temporal)
+    assert np.all(near.taps @ near.strides < 0)
+    assert np.all(near.residual_taps @ near.strides < 0)
+    assert shipped_model(settings.model).network.n_inputs == n_network_inputs(near)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 1, 9, 1), (1, 5, 6, 7), (3, 4, 5, 6), (2, 1, 3, 40)])
+def test_wavefront_visits_every_voxel_once(shape):
+    settings = PRESETS["small"]
+    near = neighbourhood(settings.radii, settings.n_inputs, shape[0] > 1)
+    order = wavefront_order(shape, near)
+    assert np.array_equal(np.sort(order), np.arange(np.prod(shape)))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("shape", [(1, 7, 18, 21), (3, 4, 11, 13), (1, 1, 20, 20)])
+def test_encoder_and_decoder_predict_the_same(preset, shape):
+    slab = smooth(shape, 900, noise=0.02)
+    predictor = NeuralCodec.fit([slab], 900, preset, SPACING)._predictor
+    known = KnownPredictions(slab, predictor)
+    expected = np.empty((3, *shape))
+    for f, k, j, j_end in row_blocks(shape, 3):
+        inputs, levels, reference, flat = known.rows(f, k, j, j_end)
+        three = predictor.mean_and_group(inputs, levels, reference, flat, known.known.work)
+        expected[:, f, k, j:j_end] = np.stack(three).reshape(3, j_end - j, shape[3])
+    seen = np.zeros_like(expected)
+
+    def voxels_of(step, centre, sign, group):
+        seen.reshape(3, -1)[:, flat_index(step, shape)] = centre, sign, group
+        return slab.ravel()[flat_index(step, shape)].astype(float)
+
+    run_wavefront(shape, predictor, voxels_of)
+    assert np.array_equal(seen, expected)
+
+
+def test_network_that_could_leave_the_exact_range_is_refused():
+    sound = shipped_model("default").network
+    first = sound.weights[0].astype(int)
+    first[0, :-1] = EXACT // (511 * (first.shape[1] - 1)) + 1
+    with pytest.raises(FormatError, match="exact"):
+        IntegerNetwork((first.astype(np.int16), *sound.weights[1:]))
+    first[0, :-1] -= 1
+    first[0, -1] = 0
+    IntegerNetwork((first.astype(np.int16), *sound.weights[1:]))
+
+
+def test_experts_that_could_leave_the_exact_range_are_refused():
+    with pytest.raises(FormatError, match="exact"):
+        Experts([np.zeros(0)], [np.full((1, 2), 1 << 27, np.int64)])
+
+
+def test_float32_sums_are_exact_at_the_bound():
+    """The worst case the proof allows, in every order BLAS may choose: equal to integer arithmetic."""
+    rng = np.random.default_rng(0)
+    layer = rng.integers(-500, 500, (64, 65)).astype(np.int16)
+    inputs = rng.choice([-511, 511], (65, 300)).astype(np.float32)
+    inputs[-1] = 32
+    network = IntegerNetwork((layer,))
+    buffer = np.empty((65, 300), np.float32)
+    exact = layer.astype(np.int64) @ inputs.astype(np.int64)
+    assert np.abs(exact).max() > 1 << 20
+    assert np.array_equal(network.forward(inputs, [buffer]), exact >> 6)
+
+
+def test_model_file_round_trip_and_damage():
+    model = shipped_model("default")
+    data = pack_model(Model(model.network, {"note": "x"}))
+    again = unpack_model(data)
+    assert again.network.sha256 == model.network.sha256 and again.description["note"] == "x"
+    for broken in (b"", data[:100], data[:-1], data[:50] + b"\0" + data[51:], b"X" + data[1:]):
+        with pytest.raises(FormatError):
+            unpack_model(broken)
+
+
+def test_experts_round_trip():
+    slab = smooth((1, 9, 40, 40), 4095)
+    experts = NeuralCodec.fit([slab], 4095, "default", SPACING)._predictor.experts
+    near = neighbourhood(PRESETS["default"].radii, PRESETS["default"].n_inputs, False)
+    again = unpack_experts(pack_experts(experts), near)
+    for ours, theirs in zip(experts.weights + experts.thresholds, again.weights + again.thresholds, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_fine_tuning_travels():
+    slab = smooth((1, 12, 64, 64), 4095, noise=0.01)
+    fitted = NeuralCodec.fit([slab], 4095, "default", SPACING)
+    base = fitted._predictor.network
+    samples = sample_inputs([slab], fitted._predictor, 40_000, np.random.default_rng(0))
+    samples.residuals[:] += 2                                  # a volume whose references are all wrong
+    changes = tune(base, samples, 150, 1024, 10**7, lambda fraction: None)
+    tuned = apply_change(base, changes)
+    assert code_length(to_float(tuned), samples) < code_length(to_float(base), samples) - 0.1
+    assert all(map(np.array_equal, unpack_change(pack_change(changes), base), changes))
+    codec = NeuralCodec(replace(fitted._predictor, network=tuned), PRESETS["default"].radii, base, pack_change(changes))
+    again = NeuralCodec.from_config(codec.get_config(), codec.model)
+    assert again._predictor.network.sha256 == tuned.sha256 != base.sha256
+    assert np.array_equal(again.decode(codec.encode(slab), slab.shape), slab)
+
+
+@pytest.mark.parametrize("settings", [{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                                      {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"},
+                                      {"OPENBLAS_CORETYPE": "Haswell"}, {"OPENBLAS_CORETYPE": "Nehalem"},
+                                      {"NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX"}])
+def test_other_processors_and_threads_decode_the_same(tmp_path, settings):
+    slab = smooth((1, 6, 40, 44), 4095, noise=0.02)
+    codec = NeuralCodec.fit([slab], 4095, "default", SPACING)
+    (tmp_path / "payload").write_bytes(codec.encode(slab))
+    (tmp_path / "model").write_bytes(codec.model)
+    script = ("import json, sys; from pathlib import Path; import numpy as np\n"
+              "from MedCompressLib.codecs.neural import NeuralCodec\n"
+              "folder = Path(sys.argv[1])\n"
+              "codec = NeuralCodec.from_config(json.loads(sys.argv[2]), (folder / 'model').read_bytes())\n"
+              "slab = codec.decode((folder / 'payload').read_bytes(), (1, 6, 40, 44))\n"
+              "assert codec.encode(slab) == (folder / 'payload').read_bytes()\n"
+              "np.save(folder / 'slab.npy', slab)\n")
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script, str(tmp_path), json.dumps(codec.get_config())],
+                   check=True, env={**os.environ, **settings})
+    assert np.array_equal(np.load(tmp_path / "slab.npy"), slab)
