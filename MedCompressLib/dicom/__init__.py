@@ -11,13 +11,12 @@ from ..errors import FormatError, MedCompressError, UnsupportedError
 from ..rescale import rescaled
 from ..volume import Volume
 from .folder import Series, scan
-from .frames import Frame, frames_of, plain
+from .frames import Frame, damage_reported, frames_of, plain
 from .geometry import arrange, matrix_of
 from .pixels import decode_file
 
 __all__ = ["Series", "SeveralSeriesError", "list_series", "read_series"]
 
-_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 _KEPT = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "SOPClassUID", "Modality", "SeriesDescription",
          "SeriesNumber", "PatientPosition", "PhotometricInterpretation", "BitsStored", "PixelPaddingValue",
          "PixelPaddingRangeLimit", "RescaleType", "Units", "WindowCenter", "WindowWidth", "ImageType",
@@ -126,9 +125,6 @@ def _read(series: Series) -> Volume:
     first, frames = None, []
     for path in series.paths:
         dataset = _dataset(path, pixels=False)
-        if dataset.get("SOPClassUID") == _SEGMENTATION:
-            raise UnsupportedError(f"{path.name} is a DICOM segmentation, not an image; export its segments as label "
-                                   "maps first.")
         frames += frames_of(dataset, path)
         first = first if first is not None else dataset
     order, sequence = arrange(frames)
@@ -139,7 +135,8 @@ def _read(series: Series) -> Volume:
     axes = "kji" if voxels.ndim == 3 else "kjic"
     if sequence is not None:
         voxels, axes = voxels.reshape(len(sequence.values), -1, *voxels.shape[1:]), "t" + axes
-    kept = {name: plain(first[name].value) for name in _KEPT if name in first and first[name].value not in (None, "")}
+    with damage_reported(ordered[0].path):
+        kept = {name: plain(first[name].value) for name in _KEPT if first.get(name) not in (None, "")}
     kept |= _identity(ordered) | file_facts | {"rescale": rescale, "largestPositionDeviation": deviation}
     return Volume(voxels, matrix, axes, sequence, {"DICOM": kept})
 
@@ -147,12 +144,8 @@ def _read(series: Series) -> Volume:
 def _dataset(path: Path, pixels: bool):
     import pydicom
 
-    try:
+    with damage_reported(path):
         return pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
-    except OSError:
-        raise
-    except Exception as error:  # pydicom raises whatever its parser meets
-        raise FormatError(f"{path.name} is a damaged DICOM file: {error}.") from error
 
 
 def _voxels(frames: list[Frame]) -> tuple[np.ndarray, dict]:
@@ -162,7 +155,8 @@ def _voxels(frames: list[Frame]) -> tuple[np.ndarray, dict]:
         places.setdefault(frame.path, []).append(place)
     voxels, facts = None, {}
     for path, mine in places.items():
-        decoded, facts = decode_file(_dataset(path, pixels=True), path)
+        with damage_reported(path):
+            decoded, facts = decode_file(_dataset(path, pixels=True), path)
         if len(decoded) <= max(frames[place].index for place in mine):
             raise FormatError(f"{path.name} is damaged: it has fewer frames than its header declares.")
         if len(places) == 1 and [frame.index for frame in frames] == list(range(len(decoded))):

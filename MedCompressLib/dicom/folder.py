@@ -54,20 +54,21 @@ def scan(folder: Path) -> tuple[list[Series], dict[Path, str]]:
     seen: dict[str, Path] = {}
     for path in _files(folder):
         try:
-            header = _header(path)
+            uid = _add(found, path, seen)
         except OSError as error:
-            header = f"cannot be read: {error.strerror or error}"
-        if isinstance(header, str):
-            skipped[path] = header
-            continue
-        uid = str(header.get("SOPInstanceUID") or "")
-        if uid and uid in seen:
-            skipped[path] = f"another copy of {seen[uid].name}"
-            continue
-        seen[uid] = path
-        _add(found, header, path)
+            skipped[path] = f"cannot be read: {error.strerror or error}"
+        except _NoImageError as error:
+            skipped[path] = str(error)
+        except Exception as error:  # pydicom raises whatever its parser meets
+            skipped[path] = f"damaged: {error}"
+        else:
+            seen[uid] = path
     ordered = sorted(found.values(), key=lambda one: (one.number is None, one.number or 0, one.uid))
     return ordered, skipped
+
+
+class _NoImageError(Exception):
+    """Why a file is not an image of a series."""
 
 
 def _files(folder: Path) -> list[Path]:
@@ -79,35 +80,34 @@ def _files(folder: Path) -> list[Path]:
             for name in sorted(names) if not name.startswith(".") and name.upper() != "DICOMDIR"]
 
 
+def _add(found: dict[str, Series], path: Path, seen: dict[str, Path]) -> str:
+    """Add one file to its series and return its SOP Instance UID."""
+    header = _header(path)
+    instance, uid = str(header.get("SOPInstanceUID") or ""), str(header.get("SeriesInstanceUID") or "")
+    if instance and instance in seen:
+        raise _NoImageError(f"another copy of {seen[instance].name}")
+    frames, components = int(header.get("NumberOfFrames") or 1), int(header.get("SamplesPerPixel") or 1)
+    size = (int(header.Rows), int(header.Columns), *[components] * (components > 1))
+    if uid not in found:
+        number = str(header.get("SeriesNumber") or "").strip()
+        found[uid] = Series(uid, str(header.get("Modality") or ""), str(header.get("SeriesDescription") or "").strip(),
+                            int(number) if number.isdecimal() else None, shape=(0, *size))
+    series = found[uid]
+    series.paths.append(path)
+    same = series.shape is not None and series.shape[1:] == size
+    series.shape = (series.shape[0] + frames, *size) if same else None
+    return instance
+
+
 def _header(path: Path):
-    """The few elements needed here, or the reason why the file is no image."""
+    """The few elements needed here."""
     import pydicom
 
     with path.open("rb") as file:
         start = file.read(132)
     if start[128:] != b"DICM" and start[:2] not in (b"\x02\0", b"\x08\0"):  # the latter: files without preamble
-        return "not DICOM"
-    try:
-        header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=_TAGS)
-        if not header.get("Rows") or not header.get("Columns"):
-            return "not an image"
-        int(header.get("NumberOfFrames") or 1)
-    except OSError:
-        raise
-    except Exception as error:  # pydicom raises whatever its parser meets
-        return f"damaged: {error}"
+        raise _NoImageError("not DICOM")
+    header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=_TAGS)
+    if not header.get("Rows") or not header.get("Columns"):
+        raise _NoImageError("not an image")
     return header
-
-
-def _add(found: dict[str, Series], header, path: Path) -> None:
-    uid = str(header.get("SeriesInstanceUID") or "")
-    frames, components = int(header.get("NumberOfFrames") or 1), int(header.get("SamplesPerPixel") or 1)
-    size = (int(header.Rows), int(header.Columns), *[components] * (components > 1))
-    if uid not in found:
-        number = header.get("SeriesNumber")
-        found[uid] = Series(uid, str(header.get("Modality") or ""), str(header.get("SeriesDescription") or "").strip(),
-                            None if number in (None, "") else int(number), shape=(0, *size))
-    series = found[uid]
-    series.paths.append(path)
-    same = series.shape is not None and series.shape[1:] == size
-    series.shape = (series.shape[0] + frames, *size) if same else None

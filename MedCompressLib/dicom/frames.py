@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import FormatError, UnsupportedError
+from ..errors import FormatError, MedCompressError, UnsupportedError
 
+_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 # Where enhanced files keep what classic ones have at the top: sequence, element.
 _GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
@@ -73,6 +76,18 @@ class Frame:
     indices: dict[str, float]
 
 
+@contextlib.contextmanager
+def damage_reported(path: Path) -> Iterator[None]:
+    """Turn into one sentence whatever pydicom raises: it converts an element only when asked for it."""
+    try:
+        yield
+    except (MedCompressError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
+        raise FormatError(f"{path.name} is a damaged DICOM file: {reason}.") from error
+
+
 def frames_of(dataset, path: Path) -> list[Frame]:
     """All images of one file.
 
@@ -83,7 +98,10 @@ def frames_of(dataset, path: Path) -> list[Frame]:
     FormatError
         An element of the header is not what it has to be.
     """
-    try:
+    with damage_reported(path):
+        if dataset.get("SOPClassUID") == _SEGMENTATION:
+            raise UnsupportedError(f"{path.name} is a DICOM segmentation, not an image; export its segments as label "
+                                   "maps first.")
         count = int(dataset.get("NumberOfFrames") or 1)
         shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
         groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
@@ -93,10 +111,6 @@ def frames_of(dataset, path: Path) -> list[Frame]:
         return [_frame(dataset, path, index, (groups[index] if groups else None, shared),
                        offsets[index] - offsets[0] if len(offsets) == count else None, count)
                 for index in range(count)]
-    except (FormatError, UnsupportedError):
-        raise
-    except Exception as error:  # pydicom raises whatever the conversion of an element meets
-        raise FormatError(f"{path.name} has a damaged DICOM header: {error}.") from error
 
 
 def _frame(dataset, path: Path, index: int, groups: tuple, offset: float | None, count: int) -> Frame:

@@ -66,8 +66,10 @@ def decode_file(dataset, path: Path) -> tuple[np.ndarray, dict]:
     if grayscale:
         return _significant_bits(samples, *layout, moved=syntax in _BY_PYDICOM), facts
     if photometric == "PALETTE COLOR":
+        from pydicom.pixels import apply_color_lut
+
         facts["colorsConvertedFrom"] = photometric
-        samples = _through_palette(samples, dataset, path)
+        samples = apply_color_lut(samples, dataset)
     elif photometric.startswith("YBR") and photometric not in _EXACT_COLORS:
         facts["colorsConvertedFrom"] = photometric
     return samples, facts
@@ -107,11 +109,8 @@ def _by_pydicom(dataset, path: Path, raw: bool) -> np.ndarray:
             name = UID(_transfer_syntax(dataset)).name
             raise UnsupportedError(f"{path.name} is compressed as {name}, which cannot be decoded here; install "
                                    "pylibjpeg[all] or convert the file to an uncompressed transfer syntax.") from error
-        raise FormatError(f"{path.name} has damaged pixel data: {_first_line(error)}.") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
+        raise FormatError(f"{path.name} has damaged pixel data: {reason}.") from error
 
 
 def _by_simpleitk(dataset, syntax: str) -> np.ndarray | None:
@@ -145,15 +144,6 @@ def _by_simpleitk(dataset, syntax: str) -> np.ndarray | None:
             return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file), imageIO="GDCMImageIO"))
         except Exception:  # the next decoder decides whether this is damage or merely unknown here
             return None
-
-
-def _through_palette(indices: np.ndarray, dataset, path: Path) -> np.ndarray:
-    from pydicom.pixels import apply_color_lut
-
-    try:
-        return apply_color_lut(indices, dataset)
-    except Exception as error:
-        raise FormatError(f"{path.name} has a damaged colour palette: {_first_line(error)}.") from error
 
 
 def _significant_bits(samples: np.ndarray, allocated: int, stored: int, high: int, signed: bool,

@@ -53,8 +53,7 @@ def read(path: Path) -> Volume:
     if "k" not in axes:
         voxels, axes = voxels[np.newaxis], "k" + axes
     matrix, start, step = _geometry(image, path)
-    fields = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if not key.startswith("ITK_")}
-    fields.pop("Modality" if fields.get("Modality") == "MET_MOD_UNKNOWN" else "", None)
+    fields = _fields(image)
     own = _own_field(fields.pop(_OWN_FIELD, ""))
     if own.get("axes") == axes + "c":
         voxels, axes = voxels[..., np.newaxis], own["axes"]
@@ -96,6 +95,19 @@ def write(path: Path, volume: Volume) -> None:
         SimpleITK.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
     except RuntimeError as error:
         raise OSError(f"SimpleITK could not write the file ({str(error).strip().splitlines()[-1]})") from error
+
+
+def _fields(image) -> dict[str, str]:
+    """The fields of the header that are about neither storage nor geometry."""
+    # SimpleITK hands over bytes that are not UTF-8 as lone surrogates, and cannot take them back in a name.
+    names = [name for name in image.GetMetaDataKeys() if not name.startswith("ITK_") and name.isascii()]
+    fields = {name: image.GetMetaData(name) for name in names}
+    for name, text in fields.items():
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            fields[name] = text.encode("utf-8", "surrogateescape").decode("latin-1")
+    if fields.get("Modality") == "MET_MOD_UNKNOWN":
+        del fields["Modality"]
+    return fields
 
 
 def _compressed_data(path: Path) -> tuple[Path, int, bool] | None:

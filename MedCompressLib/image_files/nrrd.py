@@ -14,7 +14,17 @@ import numpy as np
 
 from ..errors import FormatError, UnsupportedError
 from ..volume import Volume
-from .nrrd_header import FRAME_KINDS, INDEX_KEY, SPACES, UNKNOWN_KINDS, Axes, Header, read_header, space_name
+from .nrrd_header import (
+    FRAME_KINDS,
+    INDEX_KEY,
+    LISTED_FILES,
+    SPACES,
+    UNKNOWN_KINDS,
+    Axes,
+    Header,
+    read_header,
+    space_name,
+)
 from .streams import check_declared_size, damage_reported, opened, read_into, skip, write_gzip
 
 _TYPES = {
@@ -35,6 +45,7 @@ _ENCODINGS = {"raw": "raw", "gz": "gzip", "gzip": "gzip", "bz2": "bzip2", "bzip2
 # What the volume itself holds, or what is only about how the file stores it.
 _FIELDS_NOT_KEPT = ("type", "dimension", "sizes", "encoding", "endian", "data file", "line skip", "byte skip",
                     "block size", "space directions", "space origin", "spacings", "axis mins", "axis maxs")
+_MAXIMUM_FILES = 1 << 20
 _RESTORED_FIELDS = ("content", "sample units", "old min", "old max", "measurement frame", "space units")
 
 
@@ -124,12 +135,11 @@ def _data_files(header: Header, path: Path) -> list[Path]:
     """The files that hold the voxels; none when they follow the header."""
     text = header.fields.get("data file")
     if text is None:
-        if _is_detached(path.name) and path.stat().st_size < 1 << 16 and not header.fields.get("encoding"):
-            raise FormatError(f"{path.name} names no data file.")
         return []
-    names = header.listed_files if text.upper().startswith("LIST") else [text]
-    if not text.upper().startswith("LIST") and "%" in text:
-        names = _numbered_names(text, path)
+    if LISTED_FILES.fullmatch(text):
+        names = header.listed_files
+    else:
+        names = _numbered_names(text) or [text]
     files = [path.parent / name for name in names]
     missing = [one for one in files if not one.is_file()]
     if missing or not files:
@@ -138,14 +148,14 @@ def _data_files(header: Header, path: Path) -> list[Path]:
     return files
 
 
-def _numbered_names(text: str, path: Path) -> list[str]:
-    """Names of `<format> <first> <last> <step> [<dimension>]`, such as `slice%03d.raw 1 60 1`."""
-    match = re.fullmatch(r"(.*%0?\d*[du].*?)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)(?:\s+\d+)?", text)
-    if not match or match[1].count("%") != 1 or int(match[4]) == 0:
-        raise FormatError(f"{path.name} names its data files in a way that is not NRRD's: {text[:60]!r}.")
-    first, last, step = (int(match[index]) for index in (2, 3, 4))
-    return [match[1].replace("u", "d") % number if "%d" not in match[1] else match[1] % number
-            for number in range(first, last + (1 if step > 0 else -1), step)]
+def _numbered_names(text: str) -> list[str]:
+    """Names of `<format> <first> <last> <step> [<dimension>]`, such as `slice%03d.raw 1 60 1`; none of other texts."""
+    match = re.fullmatch(r"([^%]*)%(0?\d*)[du]([^%]*?)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)(?:\s+\d+)?", text)
+    if not match or int(match[6]) == 0:
+        return []
+    first, last, step = (int(match[index]) for index in (4, 5, 6))
+    numbers = range(first, last + (1 if step > 0 else -1), step)[:_MAXIMUM_FILES]
+    return [f"{match[1]}{number:{match[2]}d}{match[3]}" for number in numbers]
 
 
 def _decode(file: BinaryIO, header: Header, encoding: str, dtype: np.dtype, count: int, path: Path) -> np.ndarray:

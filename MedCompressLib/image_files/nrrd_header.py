@@ -21,6 +21,7 @@ _SHORT_SPACES = {"ras": "right-anterior-superior", "las": "left-anterior-superio
 SPATIAL_KINDS = ("domain", "space")
 FRAME_KINDS = ("list", "time", *SPATIAL_KINDS)
 UNKNOWN_KINDS = ("???", "none", "")
+LISTED_FILES = re.compile(r"LIST(\s+\d+)?")
 INDEX_KEY = re.compile(r"axis \d+ index (type|values)")
 
 _SYNONYMS = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip", "oldmin": "old min",
@@ -57,7 +58,7 @@ def read_header(file: BinaryIO, path: Path) -> Header:
             header.listed_files.append(text.strip())
         elif not text.startswith("#"):
             _parse_line(text, header, path)
-            listing = header.fields.get("data file", "").upper().startswith("LIST")
+            listing = LISTED_FILES.fullmatch(header.fields.get("data file", "")) is not None
     return header
 
 

@@ -237,6 +237,12 @@ def test_nhdr_ways_to_name_the_data(tmp_path, detached):
     assert np.array_equal(read_image(tmp_path / "a.nhdr").voxels, SMALL)
 
 
+@pytest.mark.parametrize("name", ["LIST.nhdr", "50%.nhdr", "a b%d c.nhdr", "a%d 1 2 1.nhdr", "ü.nhdr", "x.seq.nhdr"])
+def test_names_that_look_like_something_else(tmp_path, name):
+    write_image(tmp_path / name, Volume(SMALL))
+    assert np.array_equal(read_image(tmp_path / name).voxels, SMALL)
+
+
 LIST_AXES = [
     ("4 3 2 5", "domain domain domain list", "(1,0,0) (0,1,0) (0,0,1) none", "tkji", (5, 2, 3, 4)),
     ("5 4 3 2", "list domain domain domain", "none (1,0,0) (0,1,0) (0,0,1)", "tkji", (5, 2, 3, 4)),
@@ -463,6 +469,13 @@ def test_metaimage_fields_survive(tmp_path):
     assert volume.metadata["MetaImage"] == {"UltrasoundImageOrientation": "MFA", "Seq_Frame0000_ImageStatus": "OK"}
     write_image(tmp_path / "b.mha", volume)
     assert read_image(tmp_path / "b.mha").equals(volume)
+
+
+def test_metaimage_fields_that_are_not_utf8(tmp_path):
+    (tmp_path / "a.mha").write_bytes(
+        b"ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 4 3 2\nOperator = M\xfcller\nN\xfc = 1\n"
+        b"ElementType = MET_SHORT\nElementDataFile = LOCAL\n" + SMALL.tobytes())
+    assert read_image(tmp_path / "a.mha").metadata["MetaImage"] == {"Operator": "Müller"}
 
 
 def test_metaimage_compressed_big_endian(tmp_path):
