@@ -35,7 +35,7 @@ from .volume import Volume
 MAGIC = b"\x89MCZ\r\n\x1a\n"
 VERSION = 1
 
-METADATA_LIMIT = 32 << 20
+METADATA_LIMIT = 16 << 20  # as objects in memory, some 25 times that
 MODEL_LIMIT = 64 << 20
 SLAB_COUNT_LIMIT = 1 << 20
 

@@ -6,8 +6,11 @@ import json
 import math
 import re
 import struct
+import subprocess
+import sys
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -216,6 +219,28 @@ class TestLayout:
         assert again.tobytes() == matrix.tobytes()
 
 
+# What version 1 of the format makes of a small volume. It has to be read for ever.
+GOLDEN = bytes.fromhex("""
+894d435a0d0a1a0a01000000f5000000fe886152000000000000000001000000105e505c00000000000000000000000009020000000000
+002f212bf8c30a608f5353d69e903c279f4b02aa62ffcde86e94cdf001e3681766666666666666e6bf0000000000000000000000000000
+0000000000000000f83f0000000000000000666666666666e6bf9a9999999999b93f00000000000000c000000000000000000000000000
+000000000000000000044048afbc9af2d77a3e000000000000000000000000000000000000000000000000000000000000f03f2d4f869c
+7b2261786573223a226b6a69222c22636f646563223a7b22636f6e666967223a7b227769647468223a317d2c226964223a22726177222c
+22707265736574223a22706c61696e227d2c226474797065223a22696e743136222c227175616c697479223a7b226b696e64223a226c6f
+73736c657373227d2c2273616d706c6573223a7b226474797065223a22696e743136222c22696e74657276616c73223a22654e6f376c31
+6a5067417741475a454272773d3d227d2c2273657175656e6365223a6e756c6c2c227368617065223a5b322c332c345d2c22736c616222
+3a7b226672616d6573223a312c22736c69636573223a327d7df1010000000000001800000000000000f2b58b1c000000002f212bf8c30a
+608f00254a0a2f5414395e1e4303284d0d3257173c612146062b
+""")
+
+
+def test_golden_file():
+    voxels = (np.arange(24) * 37 % 101 - 50).astype(np.int16).reshape(2, 3, 4)
+    volume = mc.Volume(voxels, np.array([[-0.7, 0, 0, 1.5], [0, -0.7, 0.1, -2], [0, 0, 2.5, 1e-7], [0, 0, 0, 1]]))
+    assert mc.decompress(GOLDEN).equals(volume)
+    assert mc.compress(volume, codec="raw") == GOLDEN
+
+
 class CountingFile(io.BytesIO):
     """Counts the bytes that are read."""
 
@@ -409,6 +434,21 @@ class TestRefusal:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 4 * METADATA_LIMIT
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs")
+    def test_metadata_of_nothing_but_brackets(self):
+        """What takes the most memory for its length: at the limit it stays below a gigabyte."""
+        program = """if True:
+            import resource
+            from MedCompressLib.header import parse_json
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            text = b'{"a":[' + b"{}," * 10**6 + b"{}]}"
+            parse_json(text, "metadata")
+            print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / len(text))
+            """
+        result = subprocess.run([sys.executable, "-c", program], cwd=Path(mc.__file__).parents[1], capture_output=True,
+                                text=True, check=True)
+        assert float(result.stdout) * METADATA_LIMIT < 900 << 20
 
     def test_declared_volume_is_not_allocated_before_its_slabs_are_there(self, parts):
         """A terabyte that the index cannot back."""
