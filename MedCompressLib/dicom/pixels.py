@@ -72,6 +72,8 @@ def decode_file(dataset, path: Path) -> tuple[np.ndarray, dict]:
         samples = apply_color_lut(samples, dataset)
     elif photometric.startswith("YBR") and photometric not in _EXACT_COLORS:
         facts["colorsConvertedFrom"] = photometric
+    if samples.ndim == 4:
+        facts["PhotometricInterpretation"] = "RGB"
     return samples, facts
 
 

@@ -280,6 +280,17 @@ def test_palettes_are_looked_up(tmp_path):
     volume = read_series(tmp_path)
     assert np.array_equal(volume.voxels[0], indices[..., np.newaxis] * 10 + np.arange(3))
     assert volume.metadata["DICOM"]["colorsConvertedFrom"] == "PALETTE COLOR"
+    assert volume.metadata["DICOM"]["PhotometricInterpretation"] == "RGB"
+
+
+def test_luminance_and_chrominance_become_rgb(tmp_path):
+    colors = pixels(dtype="uint8", shape=(ROWS, COLUMNS, 3))
+    stored = pydicom.pixels.convert_color_space(colors, "RGB", "YBR_FULL")
+    save(image(np.ascontiguousarray(stored.transpose(2, 0, 1)), Rows=ROWS, Columns=COLUMNS, SamplesPerPixel=3,
+               PlanarConfiguration=1, PhotometricInterpretation="YBR_FULL"), tmp_path / "a.dcm")
+    volume = read_series(tmp_path)
+    assert np.abs(volume.voxels[0].astype(int) - colors).max() <= 2
+    assert volume.metadata["DICOM"]["colorsConvertedFrom"] == "YBR_FULL"
 
 
 def test_jpeg_2000_of_simpleitk_with_sign_and_rescale(tmp_path):
