@@ -14,7 +14,7 @@ from .CompressionJob import CompressionJob
 from .ParameterNode import MedCompressParameterNode
 from .Report import CompressionReport
 from .RoundTrip import compressAndRestore
-from .VolumeNode import addVolumeNode, volumeFromNode
+from .VolumeNode import addVolumeNode, storedName, volumeFromNode
 
 FILE_TYPE = "MedCompressFile"
 
@@ -71,7 +71,7 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
         """Restore the volume of a `.mcz` file as a new node.
 
         :param path: file to read.
-        :param name: name of the new node; the stored one if empty.
+        :param name: name of the new node; the stored one if empty, else that of the file.
         :param beside: volume node whose transform, subject hierarchy folder and display the new one gets.
         :param progressCallback: called with a fraction from 0 to 1; may raise `MedCompressLib.Cancelled`.
         :return: the new volume node. It has no storage node: a `.mcz` file is an import format, the scene saves the
@@ -80,7 +80,7 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
         """
         with _MissingPackageExplained():
             volume = mc.decompress(Path(path), progress=progressCallback)
-        return addVolumeNode(volume, name, beside)
+        return addVolumeNode(volume, name or storedName(volume) or Path(path).stem, beside)
 
     def roundTrip(self, volumeNode, codec="auto", preset="", name="", progressCallback=None):
         """Compress a volume in memory and add the restored one beside it.

@@ -124,12 +124,11 @@ def addVolumeNode(volume: mc.Volume, name: str = "", beside=None):
     if volume.voxels.dtype.kind in "iu" and volume.voxels.dtype.itemsize == 8:
         raise ValueError(_("This file holds 64-bit integers, which Slicer does not display correctly; read it in "
                            "Python with MedCompressLib.read() and convert it."))
-    properties = volume.metadata.get(METADATA_KEY)
-    properties = properties if isinstance(properties, dict) else {}
+    properties = _storedProperties(volume)
     className = properties.get("nodeClass")
     if className not in SUPPORTED_CLASSES:
         className = "vtkMRMLScalarVolumeNode" if "c" not in volume.axes else "vtkMRMLVectorVolumeNode"
-    name = name or str(properties.get("name") or _("Volume"))
+    name = name or storedName(volume) or _("Volume")
     image = vtk.vtkImageData()
     image.SetDimensions(*(int(n) for n in reversed(volume.voxels.shape[:3])))
     image.AllocateScalars(numpy_support.get_vtk_array_type(volume.voxels.dtype), volume.components)
@@ -154,6 +153,16 @@ def addVolumeNode(volume: mc.Volume, name: str = "", beside=None):
         raise ValueError(_("The Slicer properties of the volume in this file are not valid ({reason}); read the voxels "
                            "in Python with MedCompressLib.read().").format(reason=error)) from error
     return node
+
+
+def storedName(volume: mc.Volume) -> str:
+    """Name of the node that the volume was compressed from; empty if it was no node."""
+    return str(_storedProperties(volume).get("name") or "")
+
+
+def _storedProperties(volume):
+    properties = volume.metadata.get(METADATA_KEY)
+    return properties if isinstance(properties, dict) else {}
 
 
 def _restoreProperties(node, properties):

@@ -91,6 +91,7 @@ def test_writer_answers_with_exact_types(writer, tmp_path):
                   slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")):
         assert plugin.canWriteObjectConfidence(other) == 0.0
         assert type(plugin.canWriteObjectConfidence(other)) is float
+    assert plugin.extensions(None) == ["MedCompress volume (.mcz)"]
     plugin.extensions(node)
     assert plugin.write({"nodeID": node.GetID(), "fileName": str(tmp_path / "a.mcz")}) is True
     assert plugin.parent.writtenNodes == [node.GetID()]

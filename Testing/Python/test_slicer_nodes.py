@@ -297,7 +297,8 @@ def test_files_of_others(logic, tmp_path):
 
     path = tmp_path / "a.mcz"
     mc.write(path, np.zeros((6, 7, 8), np.uint8), codec="raw")
-    assert logic.decompressFile(path).GetClassName() == "vtkMRMLScalarVolumeNode"
+    node = logic.decompressFile(path)
+    assert (node.GetClassName(), node.GetName()) == ("vtkMRMLScalarVolumeNode", "a")
     mc.write(path, np.zeros((6, 7, 8, 3), np.uint8), codec="raw", overwrite=True)
     assert logic.decompressFile(path).GetClassName() == "vtkMRMLVectorVolumeNode"
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode")

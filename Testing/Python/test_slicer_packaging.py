@@ -69,8 +69,8 @@ def test_extension_description():
             assert re.fullmatch(r"https://[\w./-]+", url)
     for name in ("EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS"):
         assert all(url.endswith(".png") for url in extensionVariable(name).split()), "no SVG in the index"
-    icon = PROJECT / extensionVariable("EXTENSION_ICONURL").split("/main/")[1]
-    assert icon.is_file()
+        for url in extensionVariable(name).split():
+            assert (PROJECT / url.split("/main/")[1]).is_file()
     assert 20 < len(extensionVariable("EXTENSION_DESCRIPTION")) < 300
     for name in ("LICENSE.txt",):
         assert f"${{CMAKE_CURRENT_SOURCE_DIR}}/{name}" in text and (PROJECT / name).is_file()
