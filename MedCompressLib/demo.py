@@ -23,6 +23,10 @@ from .errors import MedCompressError
 from .volume import Volume
 
 
+_LINE = "{:<20} {:>13} {:>8} {:>15} {:>11} {:>10}   {}"
+HEADING = _LINE.format("", "bytes", "ratio", "bits per voxel", "write MB/s", "read MB/s", "").rstrip()
+
+
 @dataclass(frozen=True)
 class Result:
     """One way of storing a volume: file size in bytes, seconds to write and to read it, and whether it came back."""
@@ -49,11 +53,12 @@ def main(arguments: list[str] | None = None) -> int:
         volume = read(path, options.series)
         print(f"{path.name or path}: {' x '.join(map(str, volume.shape))} voxels ({volume.axes}) of {volume.dtype}, "
               f"{volume.voxels.nbytes / 1e6:.1f} MB\n")
+        print(HEADING, flush=True)
         results = []
         with tempfile.TemporaryDirectory(prefix="medcompress-") as folder:
             for measure in measurements(volume, Path(folder)):
                 results.append(measure())
-        print(table(results, volume.voxels))
+                print(row(results[-1], volume.voxels), flush=True)
     except (MedCompressError, OSError) as error:
         print(f"medcompress demo: {error}", file=sys.stderr)
         return 1
@@ -111,18 +116,13 @@ def measure_gzip_nrrd(volume: Volume, path: Path) -> Result:
     return Result("gzip NRRD", path.stat().st_size, written - start, done - written, identical)
 
 
-def table(results: list[Result], voxels: np.ndarray) -> str:
-    """The results as aligned text; speeds are of the voxels in memory, files included."""
-    rows = [["", "bytes", "ratio", "bits per voxel", "write MB/s", "read MB/s", "identical"]]
-    for result in results:
-        rows.append([result.name, f"{result.size:,}", f"{voxels.nbytes / result.size:.2f}",
-                     f"{8 * result.size / voxels.size:.3f}", f"{voxels.nbytes / 1e6 / result.write_seconds:.1f}",
-                     f"{voxels.nbytes / 1e6 / result.read_seconds:.1f}",
-                     f"identical: {'yes' if result.identical else 'NO'}"])
-    rows[0][-1] = ""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-                     for row in rows)
+def row(result: Result, voxels: np.ndarray) -> str:
+    """One line of the table; speeds are of the voxels in memory, files included."""
+    megabytes = voxels.nbytes / 1e6
+    cells = (result.name, f"{result.size:,}", f"{voxels.nbytes / result.size:.2f}",
+             f"{8 * result.size / voxels.size:.3f}", f"{megabytes / result.write_seconds:.3g}",
+             f"{megabytes / result.read_seconds:.3g}", f"identical: {'yes' if result.identical else 'NO'}")
+    return _LINE.format(*cells)
 
 
 if __name__ == "__main__":
