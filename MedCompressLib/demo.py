@@ -22,7 +22,6 @@ from .encode import choose_codec
 from .errors import MedCompressError
 from .volume import Volume
 
-
 _LINE = "{:<20} {:>13} {:>8} {:>15} {:>11} {:>10}   {}"
 HEADING = _LINE.format("", "bytes", "ratio", "bits per voxel", "write MB/s", "read MB/s", "").rstrip()
 
