@@ -1,0 +1,182 @@
+"""Sections 2 to 7 and 12: the file and its parts, every one of them checked."""
+
+import json
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from .checksums import crc32c
+from .refuse import RefusedError, require
+
+MAGIC = b"\x89MCZ\r\n\x1a\n"
+FIXED = struct.Struct("<8s HH II II II I QQ 32s 16d I")
+ENTRY = struct.Struct("<Q I I I I 8s")
+AXES = ("kji", "kjic", "tkji", "tkjic")
+DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
+
+# Section 12
+MAX_AXIS = 2**31 - 1
+MAX_VOXELS = 2**40
+MAX_SLICE_VOXELS = 2**26
+MAX_SLAB_VOXELS = 2**24
+MAX_SLABS = 2**20
+MAX_HEADER = 2**22
+MAX_METADATA = 2**25
+MAX_MODEL = 2**26
+MAX_NESTING = 100
+MAX_METADATA_NESTING = 64
+
+
+@dataclass
+class Slab:
+    """An entry of the index, the bytes it points to, and its place in the grid (section 7)."""
+
+    payload: bytes
+    residue: bytes
+    storage: int
+    digest: bytes
+    frames: slice
+    slices: slice
+
+
+@dataclass
+class File:
+    """The sections of a file."""
+
+    header: dict
+    metadata: dict
+    model: bytes
+    slabs: list[Slab]
+    voxel_digest: bytes
+    ijk_to_ras: np.ndarray
+
+
+def read(data: bytes) -> File:
+    """Take a file apart."""
+    require(data[:8] == MAGIC, "the magic is missing")
+    require(len(data) >= FIXED.size, "the fixed part is not whole")
+    (_, version, reserved, header_length, header_crc, metadata_length, metadata_crc, slab_count, index_crc, model_crc,
+     model_length, file_length, digest, *matrix, fixed_crc) = FIXED.unpack_from(data)
+    require(version == 1, f"version {version} is unknown")
+    require(fixed_crc == crc32c(data[:FIXED.size - 4]), "the fixed part is damaged")
+    require(reserved == 0, "reserved is not 0")
+    require(file_length == len(data), "the file has another length than it says")
+    for name, value, limit in (("header", header_length, MAX_HEADER), ("metadata", metadata_length, MAX_METADATA),
+                               ("slab count", slab_count, MAX_SLABS), ("model", model_length, MAX_MODEL)):
+        require(value <= limit, f"{name} beyond the limit")
+
+    place = FIXED.size
+    sections = []
+    for length, crc in ((header_length, header_crc), (metadata_length, metadata_crc),
+                        (slab_count * ENTRY.size, index_crc), (model_length, model_crc)):
+        sections.append(data[place:place + length])
+        require(len(sections[-1]) == length, "a section does not fit into the file")
+        require(crc32c(sections[-1]) == crc, "a section is damaged")
+        place += length
+    header, metadata, index, model = sections
+
+    fields = parse_json(header, MAX_NESTING)
+    check_header(fields)
+    ijk_to_ras = np.array(matrix).reshape(4, 4)
+    require(np.isfinite(ijk_to_ras).all() and ijk_to_ras[3].tolist() == [0, 0, 0, 1], "the matrix is not affine")
+    require(np.linalg.det(ijk_to_ras[:3, :3]) != 0, "the matrix is not invertible")
+    places = grid(fields)
+    require(len(places) == slab_count, "the index does not belong to the grid")
+    slabs = []
+    for entry, (frames, slices) in zip(ENTRY.iter_unpack(index), places, strict=True):
+        offset, payload_length, residue_length, crc, storage, slab_digest = entry
+        stored = data[place:place + payload_length + residue_length]
+        require(offset == place and len(stored) == payload_length + residue_length, "a slab is not where it should be")
+        require(crc32c(stored) == crc, "a slab is damaged")
+        require(storage in (0, 1), "the storage of a slab is unknown")
+        slabs.append(Slab(stored[:payload_length], stored[payload_length:], storage, slab_digest, frames, slices))
+        place += len(stored)
+    require(place == len(data), "something follows the last slab")
+    return File(fields, read_metadata(metadata), model, slabs, digest, ijk_to_ras)
+
+
+def parse_json(text: bytes, nesting: int) -> dict:
+    """An object in JSON (sections 1, 4 and 5)."""
+    def unique(pairs: list) -> dict:
+        require(len(dict(pairs)) == len(pairs), "a key occurs twice")
+        return dict(pairs)
+
+    def no_constant(name: str) -> None:
+        raise RefusedError(f"{name} is no JSON")
+
+    def depth(value: object) -> int:
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+        return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+    try:
+        value = json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=no_constant)
+        deep = depth(value) > nesting
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(f"no JSON: {error}") from error
+    require(isinstance(value, dict) and not deep, "not an object, or nested too deep")
+    return value
+
+
+def check_header(header: dict) -> None:
+    """Section 4, as far as it does not belong to sample map and codec."""
+    missing = {"axes", "shape", "dtype", "sequence", "slab", "samples", "codec", "quality"} - set(header)
+    require(not missing, f"the header lacks {missing}")
+    axes, shape, sequence, slab = header["axes"], header["shape"], header["sequence"], header["slab"]
+    require(axes in AXES, "unknown axes")
+    require(isinstance(shape, list) and len(shape) == len(axes), "a shape without the axes")
+    require(all(type(n) is int and 1 <= n <= MAX_AXIS for n in shape), "the shape")
+    require(header["dtype"] in DTYPES, "unknown dtype")
+    require(header["quality"] == {"kind": "lossless"}, "unknown quality")
+    require((sequence is not None) == ("t" in axes), "a sequence is there exactly with a t axis")
+    if sequence is not None:
+        require(isinstance(sequence, dict) and set(sequence) == {"index_name", "unit", "values"}, "the sequence")
+        values = sequence["values"]
+        require(isinstance(values, list) and len(values) == shape[0], "one value for each frame")
+        require(all(isinstance(text, str) for text in [sequence["index_name"], sequence["unit"], *values]), "strings")
+    frames, slices, rows, columns = frames_shape(header)
+    require(frames * slices * rows * columns <= MAX_VOXELS and rows * columns <= MAX_SLICE_VOXELS, "too many voxels")
+    require(isinstance(slab, dict) and set(slab) == {"frames", "slices"}, "the slab")
+    for size, most in ((slab["frames"], frames), (slab["slices"], slices)):
+        require(type(size) is int and 1 <= size <= most, "the size of a slab")
+    of_slab = slab["frames"] * slab["slices"]
+    require(of_slab == 1 or of_slab * rows * columns <= MAX_SLAB_VOXELS, "too many voxels in a slab")
+    require(isinstance(header["samples"], dict) and header["samples"].get("dtype") == header["dtype"], "the samples")
+    codec = header["codec"]
+    require(isinstance(codec, dict) and set(codec) == {"id", "config", "preset"}, "the codec")
+    require(isinstance(codec["id"], str) and isinstance(codec["config"], dict), "the codec")
+
+
+def frames_shape(header: dict) -> tuple[int, int, int, int]:
+    """The shape of (frames, k, j, i), see section 1."""
+    length = dict(zip(header["axes"], header["shape"], strict=True))
+    return length.get("t", 1) * length.get("c", 1), length["k"], length["j"], length["i"]
+
+
+def grid(header: dict) -> list[tuple[slice, slice]]:
+    """Frames and slices of each slab (section 7)."""
+    frames, slices, _, _ = frames_shape(header)
+    high, deep = header["slab"]["frames"], header["slab"]["slices"]
+    columns = math.ceil(slices / deep)
+    count = math.ceil(frames / high) * columns
+    require(count <= MAX_SLABS, "too many slabs")
+    return [(slice(high * (n // columns), min(high * (n // columns) + high, frames)),
+             slice(deep * (n % columns), min(deep * (n % columns) + deep, slices))) for n in range(count)]
+
+
+def read_metadata(section: bytes) -> dict:
+    """Section 5."""
+    return parse_json(inflate(section, MAX_METADATA), MAX_METADATA_NESTING) if section else {}
+
+
+def inflate(stream: bytes, limit: int) -> bytes:
+    """A zlib stream that ends where the bytes end and gives no more than `limit` bytes."""
+    inflater = zlib.decompressobj()
+    try:
+        data = inflater.decompress(stream, limit + 1)
+    except zlib.error as error:
+        raise RefusedError(f"no zlib stream: {error}") from error
+    require(inflater.eof and not inflater.unused_data and len(data) <= limit, "a zlib stream too long or too short")
+    return data

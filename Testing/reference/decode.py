@@ -1,0 +1,59 @@
+"""Section 13: how to decode."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import container, raw, runs, wavelet
+from .checksums import voxel_digest
+from .refuse import require
+from .samples import SampleMap
+
+CODECS = {"raw": raw, "wavelet": wavelet, "runs": runs}
+
+
+@dataclass
+class Decoded:
+    """What a file holds."""
+
+    voxels: np.ndarray
+    axes: str
+    ijk_to_ras: np.ndarray
+    sequence: dict | None
+    metadata: dict
+
+
+def decode(data: bytes) -> Decoded:
+    """Decode a whole file, or raise `RefusedError`."""
+    file = container.read(data)
+    header = file.header
+    sample_map = SampleMap(header["samples"])
+    shape = container.frames_shape(header)
+    frames = np.empty(shape, header["dtype"])
+    for slab in file.slabs:
+        part = decode_slab(file, slab, sample_map, frames[slab.frames, slab.slices].shape)
+        require(voxel_digest(part)[:8] == slab.digest, "a slab has other voxels than it should")
+        frames[slab.frames, slab.slices] = part
+    require(voxel_digest(frames) == file.voxel_digest, "the volume has other voxels than it should")
+    return Decoded(to_axes(frames, header), header["axes"], file.ijk_to_ras, header["sequence"], file.metadata)
+
+
+def decode_slab(file: container.File, slab: container.Slab, sample_map: SampleMap, shape: tuple) -> np.ndarray:
+    """Voxels of a slab (section 7)."""
+    dtype = np.dtype(file.header["dtype"])
+    codec = file.header["codec"]
+    require(codec["id"] in CODECS, "an unknown codec")
+    if slab.storage == 1:
+        size = int(np.prod(shape)) * dtype.itemsize
+        require(len(slab.payload) == size and not slab.residue, "voxels as they are, of another length")
+        return np.frombuffer(slab.payload, dtype.newbyteorder("<")).reshape(shape).astype(dtype)
+    samples = CODECS[codec["id"]].decode_slab(codec["config"], file.model, sample_map.maximum, slab.payload, shape)
+    require(bool(((samples >= 0) & (samples <= sample_map.maximum)).all()), "a sample out of range")
+    return sample_map.voxels(samples, slab.residue)
+
+
+def to_axes(frames: np.ndarray, header: dict) -> np.ndarray:
+    """From (frames, k, j, i) to the axes of the volume: frame number t * components + c goes to (t, ..., c)."""
+    length = dict(zip(header["axes"], header["shape"], strict=True))
+    times, components = length.get("t", 1), length.get("c", 1)
+    return np.moveaxis(frames.reshape(times, components, *frames.shape[1:]), 1, -1).reshape(header["shape"])

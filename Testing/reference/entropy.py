@@ -1,0 +1,168 @@
+"""Section 11: group streams."""
+
+import struct
+from bisect import bisect_right
+from itertools import accumulate
+
+from .refuse import require
+
+MOST_GROUPS = 65536
+MOST_SIZE = 2**17
+MOST_SHIFT = 31
+MOST_BITS = 34  # of an excess
+COUNT_CODES = 208
+
+
+class Bytes:
+    """The bytes of a stream, taken from the front."""
+
+    def __init__(self, data: bytes):
+        self.data, self.place = data, 0
+
+    def take(self, length: int) -> bytes:
+        taken = self.data[self.place:self.place + length]
+        require(len(taken) == length, "the stream ends too early")
+        self.place += length
+        return taken
+
+    def varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self.take(1)[0]
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+            require(shift < 70, "an endless varint")
+
+    def signed(self) -> int:
+        value = self.varint()
+        return -(value + 1) // 2 if value % 2 else value // 2
+
+    def count(self) -> int:
+        return count_of(self.take(1)[0])
+
+    def bits(self, widths: list[int]) -> list[int]:
+        """Numbers of these widths, each lowest bit first, from the lowest bit of a byte on; whole bytes are taken."""
+        number = int.from_bytes(self.take((sum(widths) + 7) // 8), "little")
+        values = []
+        for width in widths:
+            values.append(number & ((1 << width) - 1))
+            number >>= width
+        return values
+
+    def end(self) -> None:
+        require(self.place == len(self.data), "something follows the stream")
+
+
+def count_of(code: int) -> int:
+    """The integer a count code stands for."""
+    require(0 <= code < COUNT_CODES, "no such count code")
+    return code if code < 8 else (8 + (code & 7)) << ((code >> 3) - 1)
+
+
+class Rans:
+    """The rANS stream."""
+
+    def __init__(self, words: list[int]):
+        require(not words or words[-1] != 0, "the last word is 0")
+        self.words = words
+        self.state = words.pop() if words else 0
+        if words:
+            self.state = self.state << 32 | words.pop()
+
+    def decode(self, counts: list[int], number: int) -> list[int]:
+        """That many symbols coded with these counts; nothing is taken for a single value without an escape."""
+        size, total = len(counts), sum(counts)
+        if size == 2 and counts[1] == 0:
+            return [0] * number
+        require(total > 0, "a table of counts that are all 0")
+        scale = (2**24 - size) / total
+        left = [int(below * scale) + x for x, below in enumerate(accumulate(counts[:-1], initial=0))] + [2**24]
+        symbols = []
+        for _ in range(number):
+            quantile = self.state % 2**24
+            symbol = bisect_right(left, quantile) - 1
+            self.state = (self.state >> 24) * (left[symbol + 1] - left[symbol]) + quantile - left[symbol]
+            if self.state < 2**32 and self.words:
+                self.state = self.state << 32 | self.words.pop()
+            symbols.append(symbol)
+        return symbols
+
+    def end(self) -> None:
+        require(not self.words and self.state == 0, "the rANS stream is not used up")
+
+
+class GroupStream:
+    """A group stream, decoded whole; `next` hands out the symbols of each group in their order.
+
+    Parameters
+    ----------
+    data : bytes or Bytes
+        The stream, which ends where they end.
+    n_groups : int
+        How many groups it must have.
+    """
+
+    def __init__(self, data: bytes | Bytes, n_groups: int):
+        stream = data if isinstance(data, Bytes) else Bytes(data)
+        groups = stream.varint()
+        require(groups <= MOST_GROUPS and groups == n_groups, "another number of groups")
+        sizes = [stream.varint() for _ in range(groups)]
+        self.symbols = [iter(symbols) for symbols in read_groups(stream, sizes)] if any(sizes) else [iter(())] * groups
+        self.sizes = sizes
+        stream.end()
+
+    def next(self, group: int) -> int:
+        symbol = next(self.symbols[group], None)
+        require(symbol is not None, "a group has too few symbols")
+        return symbol
+
+    def end(self) -> None:
+        """Refuse symbols that nobody has asked for."""
+        require(all(next(symbols, None) is None for symbols in self.symbols), "a group has too many symbols")
+
+
+def read_groups(stream: Bytes, numbers: list[int]) -> list[list[int]]:
+    """The symbols of each group, of which there are so many."""
+    heads = {}
+    for group, number in enumerate(numbers):
+        if number:
+            heads[group] = shift, _, size = stream.varint(), stream.signed(), stream.varint()
+            require(shift <= MOST_SHIFT and 1 <= size <= MOST_SIZE, "the head of a group")
+    lowest_step = stream.signed()
+    step_counts = []
+    for number in range(stream.varint()):
+        gap = stream.varint()
+        require(gap < COUNT_CODES * 2 and (gap > 0 or number == 0), "the step table")
+        step_counts += [0] * (gap + (number == 0) - 1) + [stream.count()]
+    step_counts.append(0)
+    escapes = stream.varint()
+    length_counts = [stream.count() for _ in range(MOST_BITS + 1)] if escapes else []
+    words = stream.varint()
+    rans = Rans(list(struct.unpack(f"<{words}I", stream.take(4 * words))))
+
+    counts = {}
+    for group, (_, _, size) in heads.items():
+        steps = [lowest_step + place for place in rans.decode(step_counts, size + 1)]
+        counts[group] = [count_of(code) for code in accumulate(steps)]
+    indices = {group: rans.decode(counts[group], numbers[group]) for group in heads}
+    require(sum(row.count(heads[group][2]) for group, row in indices.items()) == escapes, "the number of escapes")
+    lengths = rans.decode(length_counts, escapes) if escapes else []
+    rans.end()
+
+    require(0 not in lengths, "an excess of no bits")
+    rest = stream.bits([length - 1 for length in lengths])
+    excesses = iter([1 << (length - 1) | low for length, low in zip(lengths, rest, strict=True)])
+    symbols = [[] for _ in numbers]
+    for group, (shift, low, size) in heads.items():
+        values = [low + index if index < size else escaped(next(excesses), low, size) for index in indices[group]]
+        lows = stream.bits([shift] * len(values)) if shift else [0] * len(values)
+        symbols[group] = [(value << shift) + bits for value, bits in zip(values, lows, strict=True)]
+        require(all(-2**31 <= symbol < 2**31 for symbol in symbols[group]), "a symbol of more than 32 bits")
+    return symbols
+
+
+def escaped(excess: int, low: int, size: int) -> int:
+    """The value an excess stands for, below or above those the table holds."""
+    return low + size + (excess - 1) // 2 if excess % 2 else low - excess // 2

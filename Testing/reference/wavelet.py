@@ -1,0 +1,239 @@
+"""Section 10.2: the codec `wavelet`."""
+
+from functools import cache
+from itertools import product
+
+import numpy as np
+
+from .entropy import GroupStream
+from .refuse import require
+
+GROUPS = 241
+ALL_LOW = 240
+MOST_WEIGHT = 2**20
+AROUND = [(dj, di) for dj, di in product((-1, 0, 1), repeat=2) if (dj, di) != (0, 0)]
+FAR = [(0, -2), (0, 2), (-2, 0), (2, 0)]
+NINE = list(product((-1, 0, 1), repeat=2))
+
+Shape = tuple[int, int, int, int]  # batch, depth, rows, columns
+Name = tuple[int, int, int]  # of a band: 1 where it is the high half along depth, j, i
+Pass = tuple[int, int]
+
+
+def decode_slab(config: dict, model: bytes, maximum: int, payload: bytes, shape: Shape) -> np.ndarray:
+    """Samples of a slab."""
+    codec = Wavelet(config, model)
+    require(codec.maximum == maximum, "another maximum than that of the samples")
+    return codec.decode(payload, shape)
+
+
+class Wavelet:
+    """The codec with its configuration and weights."""
+
+    def __init__(self, config: dict, model: bytes):
+        require(set(config) == {"maximum", "levels", "depth_levels", "depth_axis", "weight_sets"}, "the configuration")
+        self.maximum, self.levels, self.depth_levels = config["maximum"], config["levels"], config["depth_levels"]
+        self.depth_axis, self.weight_sets = config["depth_axis"], config["weight_sets"]
+        require(self.depth_axis in ("k", "frames"), "the depth axis")
+        for value, least, most in ((self.maximum, 0, 2**24 - 1), (self.levels, 0, 16), (self.depth_levels, 0, 4)):
+            require(type(value) is int and least <= value <= most, "a number of the configuration")
+        require(type(self.weight_sets) is int
+                and min(self.levels, self.depth_levels + 1) <= self.weight_sets <= self.levels, "the weight sets")
+        self.dtype = np.int64 if self.maximum >= 65536 else np.int32
+        self.unit = max(0, self.maximum.bit_length() - 13)
+        self.weights = self.read_weights(model)
+
+    def splits_depth(self, level: int) -> bool:
+        return level < self.depth_levels
+
+    def read_weights(self, model: bytes) -> dict[tuple[int, Name, Pass], tuple[list[int], list[int]]]:
+        """The weights of mean and spread for each set, band and pass."""
+        if self.weight_sets == 0:
+            require(not model, "a model without weights")
+            return {}
+        stream = GroupStream(model, 2)
+        weights = {}
+        for number in range(self.weight_sets):
+            deep = self.splits_depth(number)
+            for before, name in enumerate(bands(deep)):
+                for turn in passes(deep):
+                    known = known_offsets(deep, turn)
+                    of_mean = len(AROUND) + len(FAR) + 9 * before + len(known)
+                    of_spread = 4 + 4 * before + 1 + sum(map(bool, kinds(known))) + 1
+                    weights[number, name, turn] = ([stream.next(0) for _ in range(of_mean)],
+                                                   [stream.next(1) for _ in range(of_spread)])
+                    require(all(abs(w) <= MOST_WEIGHT for row in weights[number, name, turn] for w in row), "a weight")
+        stream.end()
+        return weights
+
+    def decode(self, payload: bytes, shape: Shape) -> np.ndarray:
+        """The slab, a low part that grows level by level."""
+        turned = self.depth_axis == "frames"
+        shape = (shape[1], shape[0], *shape[2:]) if turned else shape
+        shapes = [shape]  # of the low part that each level splits, from the finest on
+        for level in range(self.levels):
+            batch, depth, rows, columns = shapes[-1]
+            shapes.append((batch, -(-depth // 2) if self.splits_depth(level) else depth, -(-rows // 2),
+                           -(-columns // 2)))
+        stream = GroupStream(payload, GROUPS)
+        low = np.array([stream.next(ALL_LOW) for _ in range(int(np.prod(shapes[-1])))], self.dtype)
+        low = low.reshape(shapes[-1])
+        for axis in (3, 2, 1):
+            low = low.cumsum(axis, dtype=self.dtype)
+        coarser = {}
+        for level in reversed(range(self.levels)):
+            coarser = self.decode_level(stream, level, shapes[level], low, coarser)
+            low = join_level(low, coarser, shapes[level])
+        stream.end()
+        return low.swapaxes(0, 1) if turned else low
+
+    def decode_level(self, stream: GroupStream, level: int, shape: Shape, low: np.ndarray, coarser: dict) -> dict:
+        """All bands of a level."""
+        deep = self.splits_depth(level)
+        values, residuals = {}, {}
+        for name in bands(deep):
+            size = (shape[0], *((n // 2 if high else -(-n // 2)) if axis or deep else n
+                                for axis, (n, high) in enumerate(zip(shape[1:], name, strict=True))))
+            band, residual = np.zeros(size, self.dtype), np.zeros(size, self.dtype)
+            parent = self.parent(coarser.get(name), self.splits_depth(level + 1), size)
+            for turn in passes(deep):
+                known = known_offsets(deep, turn)
+                for_mean, for_spread = self.weights[min(level, self.weight_sets - 1), name, turn]
+                taps = mean_taps(low, values.values(), band, known)
+                a = sum((self.dtype(w) * tap for w, tap in zip(for_mean, taps, strict=True)), self.dtype(2**7))
+                mean, phase = ((a >> 8) + 2) >> 2, ((a >> 8) + 2) & 3
+                terms = spread_terms(low, residuals.values(), parent, residual, known)
+                s = sum((self.dtype(w) * term for w, term in zip(for_spread, terms, strict=False)),
+                        self.dtype(for_spread[-1]))
+                s = np.clip(s >> (6 + self.unit), 0, 65535)
+                for part in components(deep, turn):
+                    groups = [group_of(*pair) for pair in zip(s[part].flat, phase[part].flat, strict=True)]
+                    new = np.array([stream.next(group) for group in groups], self.dtype).reshape(s[part].shape)
+                    residual[part] = new
+                    band[part] = mean[part] + new
+            values[name], residuals[name] = band, residual
+        return values
+
+    def parent(self, band: np.ndarray | None, halves_depth: bool, shape: Shape) -> np.ndarray:
+        """Magnitudes of the band of the same name one level coarser, brought to `shape`; 0 where there is none."""
+        parent = np.zeros(shape, self.dtype)
+        if band is not None:
+            grown = np.abs(band).repeat(2, axis=2).repeat(2, axis=3)
+            grown = grown.repeat(2, axis=1) if halves_depth else grown
+            both = tuple(slice(min(a, b)) for a, b in zip(grown.shape, shape, strict=True))
+            parent[both] = grown[both]
+        return parent
+
+
+def bands(deep: bool) -> list[Name]:
+    """The bands of a level in the order in which they are coded."""
+    names = [name for name in product((0, 1) if deep else (0,), (0, 1), (0, 1)) if any(name)]
+    return sorted(names, key=lambda name: (sum(name), name[2], name[1], name[0]))
+
+
+def passes(deep: bool) -> list[Pass]:
+    """The passes of a band in order; depth is cut where the level does not split it."""
+    return [(0, 0), (0, 1)] if deep else [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def components(deep: bool, turn: Pass) -> list[tuple[slice, ...]]:
+    """Which elements of (batch, depth, j, i) the two components of a pass hold."""
+    p, q = turn
+    depth = slice(None) if deep else slice(p, None, 2)
+    return [(slice(None), depth, slice(j, None, 2), slice(i, None, 2)) for j, i in ((0, q), (1, 1 - q))]
+
+
+@cache
+def known_offsets(deep: bool, turn: Pass) -> list[tuple[int, int, int]]:
+    """Offsets of neighbours within the band that are coded before this pass, in C order."""
+    p, q = turn
+    known = []
+    for dd, dj, di in product((-1, 0, 1), repeat=3):
+        earlier = p == 1 if not deep and dd else q == 1 and (dj + di) % 2 == 1
+        if earlier:
+            known.append((dd, dj, di))
+    return known
+
+
+def kinds(known: list[tuple[int, int, int]]) -> tuple[list, list, list]:
+    """The known offsets in the slice, those straight along depth, and the rest."""
+    flat = [offset for offset in known if offset[0] == 0]
+    straight = [offset for offset in known if offset[1:] == (0, 0)]
+    return flat, straight, [offset for offset in known if offset not in flat and offset not in straight]
+
+
+def at(array: np.ndarray, offset: tuple[int, int, int], shape: Shape, edge: bool = False) -> np.ndarray:
+    """The neighbours of all elements of an array of `shape`: 0 outside, or the values of the edge."""
+    margins = ((0, 0), (1, 2), (2, 3), (2, 3))  # as far as offsets reach, and bands differ by one element in size
+    wide = np.pad(array, margins, mode="edge" if edge else "constant")
+    return wide[:, *(slice(margin + step, margin + step + length)
+                     for (margin, _), step, length in zip(margins[1:], offset, shape[1:], strict=True))]
+
+
+def mean_taps(low: np.ndarray, coded: list[np.ndarray], band: np.ndarray, known: list) -> list[np.ndarray]:
+    """The values that the mean of each element of the band is made of."""
+    middle = at(low, (0, 0, 0), band.shape, edge=True)
+    taps = [at(low, (0, dj, di), band.shape, edge=True) - middle for dj, di in AROUND + FAR]
+    taps += [at(other, (0, dj, di), band.shape) for other in coded for dj, di in NINE]
+    return taps + [at(band, offset, band.shape) for offset in known]
+
+
+def spread_terms(low: np.ndarray, coded: list[np.ndarray], parent: np.ndarray, residual: np.ndarray,
+                 known: list) -> list[np.ndarray]:
+    """The terms that the spread of each element is made of, without the constant."""
+    def of_low(dj: int, di: int) -> np.ndarray:
+        return at(low, (0, dj, di), residual.shape, edge=True)
+
+    def total(array: np.ndarray, offsets: list) -> np.ndarray:
+        return sum(at(np.abs(array), offset, residual.shape) for offset in offsets)
+
+    terms = []
+    for dj, di in ((1, 0), (0, 1)):
+        terms += [np.abs(of_low(dj, di) - of_low(-dj, -di)),
+                  np.abs(of_low(-dj, -di) + of_low(dj, di) - 2 * of_low(0, 0))]
+    for other in coded:
+        terms += [total(other, [(0, 0, 0)]), total(other, [(0, -1, 0), (0, 1, 0)]),
+                  total(other, [(0, 0, -1), (0, 0, 1)]),
+                  total(other, [(0, dj, di) for dj, di in product((-1, 1), repeat=2)])]
+    terms.append(parent)
+    return terms + [total(residual, offsets) for offsets in kinds(known) if offsets]
+
+
+def group_of(spread: int, phase: int) -> int:
+    """The group of an element."""
+    spread = int(spread)
+    e = max(0, spread.bit_length() - 3)
+    kind = 4 * e + (spread >> e)
+    return 4 * kind + (int(phase) if kind < 28 else 0)
+
+
+def join_level(low: np.ndarray, level: dict[Name, np.ndarray], shape: Shape) -> np.ndarray:
+    """The low part and the bands of a level become the low part of the level below: depth, then j, then i."""
+    halves = {(0, 0, 0): low, **level}
+    for axis in range(3):
+        joined = {}
+        for name, half in halves.items():
+            if name[axis]:
+                continue
+            other = (*name[:axis], 1, *name[axis + 1:])
+            joined[name] = join(half, halves[other], axis + 1) if other in halves else half
+        halves = joined
+    require(halves[0, 0, 0].shape == shape, "a level of another shape")
+    return halves[0, 0, 0]
+
+
+def join(low: np.ndarray, high: np.ndarray, axis: int) -> np.ndarray:
+    """Undo the split of every line along an axis."""
+    low, high = np.moveaxis(low, axis, 0), np.moveaxis(high, axis, 0)
+    n = len(low) + len(high)
+    x = np.empty((n, *low.shape[1:]), low.dtype)
+    if n == 1:
+        x[:] = low
+    else:
+        for m in range(len(low)):
+            left, right = high[max(m - 1, 0)], high[min(m, len(high) - 1)]
+            x[2 * m] = low[m] - ((left + right + 2) >> 2)
+        for m in range(len(high)):
+            right = x[2 * m + 2] if 2 * m + 2 < n else x[2 * m]
+            x[2 * m + 1] = high[m] + ((x[2 * m] + right) >> 1)
+    return np.moveaxis(x, 0, axis)
