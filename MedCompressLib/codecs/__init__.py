@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..errors import FormatError, UnsupportedError
+from ..quality import SampleBound
 
 Progress = Callable[[float], None]
 
@@ -48,7 +49,7 @@ class Codec(ABC):
     @classmethod
     @abstractmethod
     def fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, spacing: tuple[float, float, float],
-            progress: Progress | None = None) -> Codec:
+            progress: Progress | None = None, quality: SampleBound | None = None) -> Codec:
         """Choose every parameter for one volume.
 
         Parameters

@@ -9,8 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from codec_contract import CodecContract, smooth
+from hypothesis import given
+from hypothesis import strategies as st
 
 from MedCompressLib.codecs.neural import NeuralCodec
+from MedCompressLib.codecs.neural.bounded import quantise, reconstruct
 from MedCompressLib.codecs.neural.experts import Experts, pack_experts, unpack_experts
 from MedCompressLib.codecs.neural.fitting import sample_inputs
 from MedCompressLib.codecs.neural.model_file import Model, pack_model, shipped_model, unpack_model
@@ -23,6 +26,7 @@ from MedCompressLib.codecs.neural.training import code_length, to_float
 from MedCompressLib.codecs.neural.tuning import apply_change, pack_change, tune, unpack_change
 from MedCompressLib.codecs.neural.wavefront import flat_index, run_wavefront, wavefront_order
 from MedCompressLib.errors import FormatError
+from MedCompressLib.quality import SampleBound
 
 SPACING = (2.5, 0.7, 0.7)
 
@@ -133,6 +137,35 @@ def test_fine_tuning_travels():
     again = NeuralCodec.from_config(codec.get_config(), codec.model)
     assert again._predictor.network.sha256 == tuned.sha256 != base.sha256
     assert np.array_equal(again.decode(codec.encode(slab), slab.shape), slab)
+
+
+@pytest.mark.parametrize("max_error", [1, 2, 5])
+def test_near_lossless_keeps_its_bound_and_the_padding(max_error):
+    slab = smooth((1, 8, 40, 44), 3000, noise=0.02) + 10
+    slab[:, :, :9, :9] = np.arange(9)                          # padding values, all below the interval
+    slab[:, :, 30:, 30:] = 3500
+    quality = SampleBound(max_error, 10, 3499)
+    codec = NeuralCodec.fit([slab], 3500, "default", SPACING, quality=quality)
+    again = NeuralCodec.from_config(codec.get_config(), codec.model)
+    payload = codec.encode(slab)
+    decoded = again.decode(payload, slab.shape)
+    inside = (slab >= 10) & (slab <= 3499)
+    assert np.array_equal(decoded[~inside], slab[~inside])
+    assert np.abs(decoded - slab).max() == max_error
+    assert decoded[inside].min() >= 10 and decoded[inside].max() <= 3499
+    lossless = NeuralCodec.fit([slab], 3500, "default", SPACING)
+    assert len(payload) < len(lossless.encode(slab)) * (1 - 0.1 * max_error**0.5)
+
+
+@given(st.integers(0, 9), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60), st.sampled_from([-1, 1])),
+                                   min_size=1))
+def test_every_sample_has_a_symbol_within_the_bound(max_error, cases):
+    samples, centre, sign = np.array(cases, float).T
+    bound = SampleBound(max_error, 7, 50)
+    symbols = quantise(samples, centre, sign, bound)
+    error = np.abs(reconstruct(symbols, centre, sign, bound) - samples)
+    assert error.max() <= max_error
+    assert not error[(samples < 7) | (samples > 50)].any()
 
 
 @pytest.mark.parametrize("settings", [{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},

@@ -16,7 +16,10 @@ import numpy as np
 from ...entropy import GroupDecoder, encode_groups
 from ...entropy.varint import ByteReader, write_varint
 from ...errors import FormatError, UnsupportedError
+from ...quality import MAX_ERROR, SampleBound
 from .. import Codec, Progress
+from .blas import one_thread_blas
+from .bounded import quantise, reconstruct
 from .experts import fit_experts, pack_experts, unpack_experts
 from .fitting import sample_inputs, sample_taps
 from .model_file import find_shipped, shipped_model
@@ -38,16 +41,21 @@ class NeuralCodec(Codec):
     presets: ClassVar[dict[str, str]] = {name: preset.summary for name, preset in PRESETS.items()}
     slab_slices = 24
 
-    def __init__(self, predictor: Predictor, radii: Sequence[Sequence[int]], base: IntegerNetwork, change: bytes):
+    def __init__(self, predictor: Predictor, radii: Sequence[Sequence[int]], base: IntegerNetwork, change: bytes,
+                 bound: SampleBound | None = None):
         self._predictor = predictor
+        self._bound = bound or SampleBound(0, 0, predictor.maximum)
         self._radii = [[int(radius), int(east)] for radius, east in radii]
         self._base = base
         self._change = change
 
     @classmethod
+    @one_thread_blas()
     def fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, spacing: tuple[float, float, float],
-            progress: Progress | None = None) -> NeuralCodec:
+            progress: Progress | None = None, quality: SampleBound | None = None) -> NeuralCodec:
         report = progress or (lambda fraction: None)
+        if quality is not None and quality.max_error:
+            slabs = _Coarse(slabs, quality)
         if preset not in PRESETS:
             raise UnsupportedError(f"The neural codec has no preset {preset!r}; use one of {', '.join(PRESETS)}.")
         settings = PRESETS[preset]
@@ -63,6 +71,8 @@ class NeuralCodec(Codec):
         n_steps = min(settings.tuning_steps, n_voxels // settings.voxels_a_step) if settings.tuning_steps else 0
         if n_steps >= MIN_STEPS:
             samples = sample_inputs(slabs, predictor, settings.tuning_samples, rng)
+            if quality is not None:
+                samples.half_bins *= 2 * quality.max_error + 1
             report(0.2)
             changes = tune(base, samples, n_steps, settings.tuning_batch, n_voxels,
                            lambda fraction: report(0.2 + 0.8 * fraction))
@@ -70,16 +80,19 @@ class NeuralCodec(Codec):
                 change = pack_change(changes)
                 predictor = Predictor(near, experts, apply_change(base, changes), maximum)
         report(1.0)
-        return cls(predictor, settings.radii, base, change)
+        return cls(predictor, settings.radii, base, change, quality)
 
     def get_config(self) -> dict:
         near = self._predictor.neighbourhood
-        return {"radii": self._radii, "inputs": near.n_inputs, "temporal": near.temporal,
-                "maximum": self._predictor.maximum, "network": self._base.sha256}
+        config = {"radii": self._radii, "inputs": near.n_inputs, "temporal": near.temporal,
+                  "maximum": self._predictor.maximum, "network": self._base.sha256}
+        if self._bound.max_error:
+            config["bound"] = [self._bound.max_error, self._bound.low, self._bound.high]
+        return config
 
     @classmethod
     def from_config(cls, config: dict, model: bytes) -> NeuralCodec:
-        radii, near, maximum = _read_config(config)
+        radii, near, maximum, bound = _read_config(config)
         base = find_shipped(str(config.get("network")))
         if base.n_inputs != n_network_inputs(near) or base.n_outputs != 2:
             raise FormatError("The file's network does not fit its neighbourhood.")
@@ -89,7 +102,7 @@ class NeuralCodec(Codec):
         if reader.remaining:
             raise FormatError("There are bytes after the end of the file's neural model.")
         network = apply_change(base, unpack_change(change, base)) if change else base
-        return cls(Predictor(near, experts, network, maximum), radii, base, change)
+        return cls(Predictor(near, experts, network, maximum), radii, base, change, bound)
 
     @property
     def model(self) -> bytes:
@@ -99,26 +112,47 @@ class NeuralCodec(Codec):
             out += part
         return bytes(out)
 
+    @one_thread_blas()
     def encode(self, slab: np.ndarray) -> bytes:
+        symbols, groups = self._encode_bounded(slab) if self._bound.max_error else self._encode_exactly(slab)
+        return encode_groups(symbols, groups, N_GROUPS)
+
+    def _encode_exactly(self, slab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Symbols and groups in decoding order, found in raster order because every voxel is known."""
         predictions = KnownPredictions(slab, self._predictor)
         symbols, groups = np.empty(slab.shape, np.int32), np.empty(slab.shape, np.uint16)
-        work = predictions.known.work
         for f, k, j, j_end in row_blocks(slab.shape, predictions.known.rows_at_once):
             inputs, levels, reference, flat = predictions.rows(f, k, j, j_end)
-            centre, sign, group = self._predictor.mean_and_group(inputs, levels, reference, flat, work)
+            centre, sign, group = self._predictor.mean_and_group(inputs, levels, reference, flat,
+                                                                 predictions.known.work)
             rows = slab[f, k, j:j_end]
             symbols[f, k, j:j_end] = (sign * (rows.ravel() - centre)).reshape(rows.shape)
             groups[f, k, j:j_end] = group.reshape(rows.shape)
         order = wavefront_order(slab.shape, self._predictor.neighbourhood)
-        return encode_groups(symbols.ravel()[order], groups.ravel()[order], N_GROUPS)
+        return symbols.ravel()[order], groups.ravel()[order]
 
+    def _encode_bounded(self, slab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same, step by step, because what is predicted from is what the decoder will have."""
+        voxels = slab.ravel()
+        symbols, groups = [], []
+
+        def voxels_of(step, centre, sign, group):
+            symbol = quantise(voxels[flat_index(step, slab.shape)], centre, sign, self._bound)
+            symbols.append(symbol.astype(np.int32))
+            groups.append(group)
+            return reconstruct(symbol, centre, sign, self._bound)
+
+        run_wavefront(slab.shape, self._predictor, voxels_of)
+        return np.concatenate(symbols), np.concatenate(groups)
+
+    @one_thread_blas()
     def decode(self, payload: bytes, shape: tuple[int, int, int, int]) -> np.ndarray:
         decoder = GroupDecoder(payload, int(np.prod(shape)))
         slab = np.empty(int(np.prod(shape)), np.int32)
         maximum = self._predictor.maximum
 
         def voxels_of(step, centre, sign, group):
-            voxels = centre + sign * decoder.decode(group)
+            voxels = reconstruct(decoder.decode(group), centre, sign, self._bound)
             if voxels.min() < 0 or voxels.max() > maximum:
                 raise FormatError("The compressed data is damaged: a voxel lies outside the range of the volume.")
             slab[flat_index(step, shape)] = voxels
@@ -128,7 +162,23 @@ class NeuralCodec(Codec):
         return slab.reshape(shape)
 
 
-def _read_config(config: dict) -> tuple[list, Neighbourhood, int]:
+class _Coarse(Sequence):
+    """Slabs as a near-lossless decoder will about have them, for fitting."""
+
+    def __init__(self, slabs: Sequence[np.ndarray], bound: SampleBound):
+        self._slabs, self._bound = slabs, bound
+
+    def __len__(self) -> int:
+        return len(self._slabs)
+
+    def __getitem__(self, index):
+        slab, bound = self._slabs[index], self._bound
+        step = 2 * bound.max_error + 1
+        coarse = np.clip((slab - bound.low + bound.max_error) // step * step + bound.low, bound.low, bound.high)
+        return np.where((slab < bound.low) | (slab > bound.high), slab, coarse).astype(np.int32)
+
+
+def _read_config(config: dict) -> tuple[list, Neighbourhood, int, SampleBound]:
     try:
         radii = [(int(radius), int(east)) for radius, east in config["radii"]]
         n_inputs, temporal, maximum = int(config["inputs"]), bool(config["temporal"]), int(config["maximum"])
@@ -138,9 +188,12 @@ def _read_config(config: dict) -> tuple[list, Neighbourhood, int]:
         near = neighbourhood(radii, n_inputs, temporal)
         if radii[0][0] < 2 or not 0 < n_inputs <= np.count_nonzero(near.taps[:, 0] == 0) or not 0 <= maximum < 1 << 24:
             raise ValueError
+        bound = SampleBound(*(int(value) for value in config.get("bound", (0, 0, maximum))))
+        if not (0 <= bound.max_error <= MAX_ERROR and 0 <= bound.low <= bound.high <= maximum):
+            raise ValueError
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FormatError("The configuration of the neural codec is not valid.") from error
-    return radii, near, maximum
+    return radii, near, maximum, bound
 
 
 CODEC = NeuralCodec

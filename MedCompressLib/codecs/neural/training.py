@@ -99,7 +99,7 @@ def code_length(layers: list[np.ndarray], samples: Samples) -> float:
 
 
 def train(layers: list[np.ndarray], samples: Samples, steps: int, batch: int, rate: float, seed: int,
-          progress: Callable[[float], None] | None = None) -> list[np.ndarray]:
+          progress: Callable[[float], None] | None = None, pull: float = 0.0) -> list[np.ndarray]:
     """Adam with a cosine schedule over random batches; returns new layers.
 
     Parameters
@@ -110,7 +110,11 @@ def train(layers: list[np.ndarray], samples: Samples, steps: int, batch: int, ra
         Highest learning rate.
     progress : callable, optional
         Called with a fraction every few steps; may raise to cancel.
+    pull : float
+        After each step every weight goes back towards where it started by this part of the learning rate: weights that
+        gain little stay where they were, and cost nothing to send.
     """
+    start = layers
     rng = np.random.default_rng(seed)
     layers = [layer.copy() for layer in layers]
     first = [np.zeros_like(layer) for layer in layers]
@@ -128,6 +132,10 @@ def train(layers: list[np.ndarray], samples: Samples, steps: int, batch: int, ra
             mean += (1 - beta1) * (gradient - mean)
             square += (1 - beta2) * (gradient * gradient - square)
             layer -= np.float32(now * correction) * mean / (np.sqrt(square) + 1e-8)
+        if pull:
+            for layer, origin in zip(layers, start, strict=True):
+                moved = layer - origin
+                layer[:] = origin + np.sign(moved) * np.maximum(np.abs(moved) - np.float32(pull * now), 0)
         if step % 20 == 0:
             _keep_exact(layers)
             if progress is not None:
