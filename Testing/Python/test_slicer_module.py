@@ -55,6 +55,7 @@ def test_import_is_fast_and_loads_nothing_heavy():
         from harness.application import start, loadModule
         start()
         import numpy, vtk.util.numpy_support, unittest, tempfile, json
+        import slicer.parameterNodeWrapper, slicer.ScriptedLoadableModule, slicer.i18n
         assert not any("MedCompress" in path for path in sys.path)
         begin = time.perf_counter()
         loadModule({str(PROJECT / "MedCompress" / "MedCompress.py")!r})
