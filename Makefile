@@ -20,7 +20,7 @@ PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
 .PHONY: demo test lint benchmark
 
 demo: $(VENV)/demo.installed
-	@$(RUN) -m MedCompressLib.demo $(if $(SERIES),--series "$(SERIES)") $(if $(INPUT),"$(INPUT)")
+	@$(RUN) -m MedCompressLib demo $(if $(SERIES),--series "$(SERIES)") $(if $(INPUT),"$(INPUT)")
 
 test: $(VENV)/test.installed
 	QT_QPA_PLATFORM=offscreen $(RUN) -m pytest $(TESTS)

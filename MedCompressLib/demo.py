@@ -1,15 +1,9 @@
-"""The demonstration: a real scan through every codec and back, beside gzip NRRD.
-
-    python -m MedCompressLib.demo [INPUT] [--series UID]
-"""
+"""The demonstration: a real scan through every codec and back, beside gzip NRRD as 3D Slicer writes it."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,31 +31,19 @@ class Result:
     identical: bool
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the table and return the exit code: 0, or 1 with one sentence on standard error."""
-    parser = argparse.ArgumentParser(
-        prog="medcompress demo",
-        description="Compress and restore a scan with every codec, and compare with gzip NRRD as 3D Slicer writes it.")
-    parser.add_argument("input", nargs="?", type=Path, metavar="INPUT",
-                        help="image file, .mcz file or DICOM folder; without it a real scan that nibabel ships")
-    parser.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
-    options = parser.parse_args(arguments)
-    warnings.showwarning = lambda message, *_: print(f"medcompress demo: {message}", file=sys.stderr)
-    try:
-        path = options.input or sample_scan()
-        volume = read(path, options.series)
-        print(f"{path.name or path}: {' x '.join(map(str, volume.shape))} voxels ({volume.axes}) of {volume.dtype}, "
-              f"{volume.voxels.nbytes / 1e6:.1f} MB\n")
-        print(HEADING, flush=True)
-        results = []
-        with tempfile.TemporaryDirectory(prefix="medcompress-") as folder:
-            for measure in measurements(volume, Path(folder)):
-                results.append(measure())
-                print(row(results[-1], volume.voxels), flush=True)
-    except (MedCompressError, OSError) as error:
-        print(f"medcompress demo: {error}", file=sys.stderr)
-        return 1
-    return 0 if all(result.identical for result in results) else 1
+def run(path: Path | None = None, series_uid: str | None = None) -> bool:
+    """Print the table for a scan, by default the one of `sample_scan`; returns whether everything came back."""
+    path = path or sample_scan()
+    volume = read(path, series_uid)
+    print(f"{path.name or path}: {' x '.join(map(str, volume.shape))} voxels ({volume.axes}) of {volume.dtype}, "
+          f"{volume.voxels.nbytes / 1e6:.1f} MB\n\n{HEADING}", flush=True)
+    identical = True
+    with tempfile.TemporaryDirectory(prefix="medcompress-") as folder:
+        for measure in measurements(volume, Path(folder)):
+            result = measure()
+            print(row(result, volume.voxels), flush=True)
+            identical &= result.identical
+    return identical
 
 
 def sample_scan() -> Path:
@@ -122,7 +104,3 @@ def row(result: Result, voxels: np.ndarray) -> str:
              f"{8 * result.size / voxels.size:.3f}", f"{megabytes / result.write_seconds:.3g}",
              f"{megabytes / result.read_seconds:.3g}", f"identical: {'yes' if result.identical else 'NO'}")
     return _LINE.format(*cells)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

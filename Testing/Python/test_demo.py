@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from MedCompressLib import Volume, demo, write
+from MedCompressLib.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -14,7 +15,7 @@ def quick_codecs(monkeypatch):
 
 def test_the_scan_that_comes_with_nibabel(capsys):
     pytest.importorskip("nibabel")
-    assert demo.main([]) == 0
+    assert main(["demo"]) == 0
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if "identical: " in line]
     assert len(rows) == 2 and all("identical: yes" in row for row in rows)
@@ -26,7 +27,7 @@ def test_label_maps_show_their_own_codec(tmp_path, capsys):
     labels = np.zeros((6, 40, 50), np.uint8)
     labels[2:5, 10:30, 5:45] = 3
     write(tmp_path / "labels.nrrd", Volume.from_array(labels))
-    assert demo.main([str(tmp_path / "labels.nrrd")]) == 0
+    assert main(["demo", str(tmp_path / "labels.nrrd")]) == 0
     assert "MedCompress runs" in capsys.readouterr().out
 
 
@@ -34,7 +35,7 @@ def test_label_maps_show_their_own_codec(tmp_path, capsys):
 def test_a_wrong_path_gets_one_sentence(name, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "empty").mkdir()
-    assert demo.main([str(tmp_path / name)]) == 1
+    assert main(["demo", str(tmp_path / name)]) == 1
     printed = capsys.readouterr()
     assert name in printed.err and "Traceback" not in printed.err
     assert "identical" not in printed.out
@@ -49,5 +50,5 @@ def test_a_codec_that_fails_is_told(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(demo, "read", read_wrongly)
     write(tmp_path / "a.nrrd", Volume.from_array(np.arange(60, dtype=np.int16).reshape(3, 4, 5)))
-    assert demo.main([str(tmp_path / "a.nrrd")]) == 1
+    assert main(["demo", str(tmp_path / "a.nrrd")]) == 1
     assert "identical: NO" in capsys.readouterr().out
