@@ -1,6 +1,8 @@
 """Codec `runs`: the contract of every codec, and label maps far below gzip."""
 
 import gzip
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import SimpleITK
 from codec_contract import CodecContract
 
 from MedCompressLib.codecs import get_codec
+from MedCompressLib.codecs.runs import NEIGHBOURS
 from MedCompressLib.errors import FormatError
 from MedCompressLib.samples import SampleMap
 
@@ -91,3 +94,17 @@ def test_real_label_maps_take_half_of_gzip(data_file, name):
     labels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(data_file(f"public/{name}.nrrd"))))
     samples, _ = SampleMap.fit([labels[None]]).forward(labels[None])
     assert check_slabs(samples) < len(gzip.compress(labels.tobytes(), 9)) / 2
+
+
+def test_the_specification_has_the_table_of_neighbours():
+    section = (Path(__file__).parents[2] / "FORMAT.md").read_text(encoding="utf-8").split("section:runs -->")[1]
+    pattern = r"^ {4}([ABC ])  (near|    )  below (\d)  unit (\w)  ((?:\(\d,\d\) ?)+) +(-?\d+) +(-?\d+) +(-?\d+)$"
+    rows = re.findall(pattern, section, re.MULTILINE)
+    specified, name = {}, None
+    for lattice, near, below, unit, places, *votes in rows:
+        name = lattice.strip() or name
+        count, kinds = specified.get(name, (0, ()))
+        place_list = [tuple(map(int, place)) for place in re.findall(r"(\d),(\d)", places)]
+        kinds += ((int(below), unit, place_list, tuple(map(int, votes))),)
+        specified[name] = count + (near == "near"), kinds
+    assert specified == NEIGHBOURS
