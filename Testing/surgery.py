@@ -39,6 +39,15 @@ def digest(voxels: np.ndarray) -> bytes:
     return hashlib.sha256(b"".join(b"".join(row) for row in slice_digests(voxels))).digest()
 
 
+def grid(fields: dict) -> list[tuple[slice, slice]]:
+    """Frames and slices of each slab of a file with this header."""
+    length = dict(zip(fields["axes"], fields["shape"], strict=True))
+    frames, slices = length.get("t", 1) * length.get("c", 1), length["k"]
+    high, deep = fields["slab"]["frames"], fields["slab"]["slices"]
+    return [(slice(frame, min(frame + high, frames)), slice(k, min(k + deep, slices)))
+            for frame in range(0, frames, high) for k in range(0, slices, deep)]
+
+
 @dataclass
 class Slab:
     """An index entry with what it points to; a field that is set replaces what would be right."""

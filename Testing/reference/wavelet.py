@@ -18,6 +18,7 @@ NINE = list(product((-1, 0, 1), repeat=2))
 Shape = tuple[int, int, int, int]  # batch, depth, rows, columns
 Name = tuple[int, int, int]  # of a band: 1 where it is the high half along depth, j, i
 Pass = tuple[int, int]
+Key = tuple[int, Name, Pass]  # of weights; first the number of the set
 
 
 def decode_slab(config: dict, model: bytes, maximum: int, payload: bytes, shape: Shape) -> np.ndarray:
@@ -46,23 +47,16 @@ class Wavelet:
     def splits_depth(self, level: int) -> bool:
         return level < self.depth_levels
 
-    def read_weights(self, model: bytes) -> dict[tuple[int, Name, Pass], tuple[list[int], list[int]]]:
+    def read_weights(self, model: bytes) -> dict[Key, tuple[list[int], list[int]]]:
         """The weights of mean and spread for each set, band and pass."""
         if self.weight_sets == 0:
             require(not model, "a model without weights")
             return {}
         stream = GroupStream(model, 2)
         weights = {}
-        for number in range(self.weight_sets):
-            deep = self.splits_depth(number)
-            for before, name in enumerate(bands(deep)):
-                for turn in passes(deep):
-                    known = known_offsets(deep, turn)
-                    of_mean = len(AROUND) + len(FAR) + 9 * before + len(known)
-                    of_spread = 4 + 4 * before + 1 + sum(map(bool, kinds(known))) + 1
-                    weights[number, name, turn] = ([stream.next(0) for _ in range(of_mean)],
-                                                   [stream.next(1) for _ in range(of_spread)])
-                    require(all(abs(w) <= MOST_WEIGHT for row in weights[number, name, turn] for w in row), "a weight")
+        for key, of_mean, of_spread in weight_layout(self.weight_sets, self.depth_levels):
+            weights[key] = [stream.next(0) for _ in range(of_mean)], [stream.next(1) for _ in range(of_spread)]
+            require(all(abs(weight) <= MOST_WEIGHT for row in weights[key] for weight in row), "a weight")
         stream.end()
         return weights
 
@@ -123,6 +117,19 @@ class Wavelet:
             both = tuple(slice(min(a, b)) for a, b in zip(grown.shape, shape, strict=True))
             parent[both] = grown[both]
         return parent
+
+
+def weight_layout(weight_sets: int, depth_levels: int) -> list[tuple[Key, int, int]]:
+    """The order of the weights in the model, with how many the mean and the spread have of each."""
+    layout = []
+    for number in range(weight_sets):
+        deep = number < depth_levels
+        for before, name in enumerate(bands(deep)):
+            for turn in passes(deep):
+                known = known_offsets(deep, turn)
+                layout.append(((number, name, turn), len(AROUND) + len(FAR) + 9 * before + len(known),
+                               4 + 4 * before + 1 + sum(map(bool, kinds(known))) + 1))
+    return layout
 
 
 def bands(deep: bool) -> list[Name]:
