@@ -4,13 +4,16 @@
     volume = mc.read("chest.nrrd")
     mc.write("chest.mcz", volume)
     part = mc.decompress("chest.mcz", slices=slice(40, 56))
+    with mc.open("chest.mcz") as lazy:
+        middle = lazy[len(lazy) // 2]
 """
 
-from .api import VerifyReport, compress, decompress, info, read, verify, write
+from .api import VerifyReport, compress, decompress, info, open, read, verify, write
 from .errors import Cancelled, FormatError, MedCompressError, UnsupportedError
+from .lazy import LazyVolume
 from .volume import SequenceAxis, Volume
 
 __version__ = "0.1.0"
 
-__all__ = ["Cancelled", "FormatError", "MedCompressError", "SequenceAxis", "UnsupportedError", "VerifyReport", "Volume",
-           "compress", "decompress", "info", "read", "verify", "write"]
+__all__ = ["Cancelled", "FormatError", "LazyVolume", "MedCompressError", "SequenceAxis", "UnsupportedError",
+           "VerifyReport", "Volume", "compress", "decompress", "info", "open", "read", "verify", "write"]

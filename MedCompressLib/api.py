@@ -1,4 +1,4 @@
-"""What users of the library call: read, write, compress, decompress, verify, info.
+"""What users of the library call: read, write, open, compress, decompress, verify, info.
 
 Every function that can fail on what it is given raises a `MedCompressError` (a `ValueError`) with one sentence that
 says what is wrong and what to do.
@@ -19,9 +19,10 @@ import numpy as np
 
 from .codecs import Progress
 from .container import MAGIC, VERBATIM, VERSION, Reader
-from .decode import SlabDecoder, check_digest, decode_volume, decodes_to
+from .decode import SlabDecoder, StoredSlabs, check_digest, decode_volume, decodes_to
 from .encode import encode_volume
 from .errors import FormatError, MedCompressError, UnsupportedError
+from .lazy import LazyVolume
 from .replacing import replacing
 from .slabs import default_threads
 from .volume import Volume
@@ -30,16 +31,17 @@ SUFFIX = ".mcz"
 # DICOM files (PS3.10) begin with 128 bytes for any use, then this.
 _DICOM_START, _DICOM_MAGIC = 128, b"DICM"
 
-Source = bytes | bytearray | memoryview | str | os.PathLike
+_BYTES = (bytes, bytearray, memoryview)
+Source = bytes | bytearray | memoryview | str | os.PathLike | BinaryIO
 
 
-def compress(volume: Volume | np.ndarray, codec: str = "auto", preset: str | None = None,
+def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", preset: str | None = None,
              progress: Progress | None = None, threads: int | None = None) -> bytes:
     """Compress a volume without loss.
 
     Parameters
     ----------
-    volume : Volume or ndarray
+    volume : Volume, LazyVolume or ndarray
         An array is taken as `Volume.from_array` takes it: (k, j, i), (k, j, i, components) or (t, k, j, i), of the
         eight integer types, float32 or float64.
     codec : str
@@ -74,8 +76,8 @@ def decompress(data: Source, slices: slice | None = None, threads: int | None = 
 
     Parameters
     ----------
-    data : bytes-like or path
-        The file, or where it is.
+    data : bytes-like, path or binary file
+        The file's bytes, where it is, or the file itself, open for reading and seeking.
     slices : slice, optional
         Which slices (k), understood as in indexing: `slice(40, 56)`, `slice(-10, None)`. Only the slabs that hold them
         are read and decoded; the matrix of the result says where they lie.
@@ -100,7 +102,7 @@ def decompress(data: Source, slices: slice | None = None, threads: int | None = 
 
 def read(path: str | os.PathLike, series_uid: str | None = None, threads: int | None = None,
          progress: Progress | None = None) -> Volume:
-    """Read an `.mcz` file, an image file (NRRD, NHDR, NIfTI, MHA, MHD), a DICOM file or a folder with a DICOM series.
+    """Read an `.mcz` file, an image file (NRRD, NHDR, NIfTI, MHA, MHD, NPY), a DICOM file or a folder with a series.
 
     `.mcz` and DICOM files are known by their content, whatever their name.
 
@@ -119,25 +121,70 @@ def read(path: str | os.PathLike, series_uid: str | None = None, threads: int | 
         hold exactly.
     """
     path = Path(path)
-    start = b""
-    if not path.is_dir():
-        with _opened(path) as file:
-            start = file.read(_DICOM_START + len(_DICOM_MAGIC))
-    if path.is_dir() or start[_DICOM_START:] == _DICOM_MAGIC or path.suffix.lower() == ".dcm":
+    kind = _kind(path)
+    if kind == "DICOM":
         from .dicom import read_series
         return read_series(path, series_uid)
     if series_uid is not None:
         raise UnsupportedError(f"{path} is not DICOM, so there is no series to choose in it.")
-    if start.startswith(MAGIC) or path.suffix.lower() == SUFFIX:
+    if kind == SUFFIX:
         return decompress(path, threads=threads, progress=progress)
     from .image_files import read_image
     return read_image(path)
 
 
-def write(path: str | os.PathLike, volume: Volume | np.ndarray, codec: str = "auto", preset: str | None = None,
-          progress: Progress | None = None, threads: int | None = None, overwrite: bool = False,
-          verify: bool = True) -> None:
-    """Compress a volume into an `.mcz` file, or write it as NRRD, NIfTI or MetaImage where the name ends so.
+def open(data: Source, series_uid: str | None = None, threads: int | None = None) -> LazyVolume:
+    """Open a file for reading parts of it: a volume that may be far larger than memory.
+
+        with mc.open("microct.mcz") as volume:
+            middle = volume[1000]                    # decodes one slab
+            thin = volume[::8, ::8, ::8]
+            mc.write("microct.nrrd", volume)         # holds a few slabs at a time
+
+    Parameters
+    ----------
+    data : bytes-like or path
+        The bytes of an `.mcz` file, or anything that `read` reads. `.mcz` files and uncompressed NRRD, NHDR, MHA, MHD
+        and NPY files are read slab by slab; all others are read whole now, and served from memory.
+    series_uid
+        As in `read`.
+    threads : int, optional
+        How many slabs are read or decoded at a time; by default one per processor, at most 8.
+
+    Returns
+    -------
+    LazyVolume
+        Indexed like a numpy array; `write` and `compress` take it like a `Volume`.
+
+    Raises
+    ------
+    MedCompressError
+        What `read` raises. Damage inside a slab is raised as `FormatError` when that slab is asked for.
+    """
+    threads = _threads(threads)
+    kind = _kind(Path(data)) if isinstance(data, (str, os.PathLike)) else SUFFIX
+    if kind == SUFFIX:
+        file = _open_file(data)
+        try:
+            reader = Reader(file)
+            header = reader.header
+            return LazyVolume(StoredSlabs(reader, file), header.components, reader.ijk_to_ras, header.axes,
+                              header.sequence, reader.metadata, threads)
+        except BaseException as error:
+            file.close()
+            if isinstance(error, FormatError) and not isinstance(data, _BYTES):
+                raise FormatError(f"{data}: {error}") from error
+            raise
+    if kind == "DICOM" or series_uid is not None:
+        return LazyVolume.of(read(data, series_uid), threads)
+    from .image_files import open_image
+    return open_image(data, threads)
+
+
+def write(path: str | os.PathLike, volume: Volume | LazyVolume | np.ndarray, codec: str = "auto",
+          preset: str | None = None, progress: Progress | None = None, threads: int | None = None,
+          overwrite: bool = False, verify: bool = True) -> None:
+    """Compress a volume into an `.mcz` file, or write it as NRRD, NIfTI, MetaImage or NPY where the name ends so.
 
     The file takes its name only when it is whole, on the disk and (with `verify`) has been decoded again and found
     equal to `volume`; until then, and when anything goes wrong or is cancelled, an old file of that name stays as it
@@ -168,7 +215,7 @@ def write(path: str | os.PathLike, volume: Volume | np.ndarray, codec: str = "au
     if is_image_file(path):
         if codec != "auto" or preset is not None:
             raise UnsupportedError(f"A codec or preset is only for {SUFFIX} files, not for {path}.")
-        write_image(path, volume, overwrite)
+        write_image(path, volume, overwrite, progress)
         return
     share = 0.6 if verify else 1.0
     with replacing(path, overwrite) as file:
@@ -215,7 +262,7 @@ def verify(data: Source, threads: int | None = None, progress: Progress | None =
 
     Parameters
     ----------
-    data : bytes-like or path
+    data : bytes-like, path or binary file
     threads, progress
         As in `compress`.
 
@@ -257,6 +304,10 @@ def verify(data: Source, threads: int | None = None, progress: Progress | None =
 
 def info(data: Source) -> dict:
     """What an `.mcz` file holds, as plain JSON; no voxel is decoded, and neither model nor slabs are read.
+
+    Parameters
+    ----------
+    data : bytes-like, path or binary file
 
     Returns
     -------
@@ -320,32 +371,47 @@ def _each_slab(reader: Reader, decoder: SlabDecoder, threads: int) -> Iterator[t
 
 
 @contextmanager
-def _opened(data: Source | BinaryIO) -> Iterator[BinaryIO]:
+def _opened(data: Source) -> Iterator[BinaryIO]:
     """The bytes, the file of that name, or the open file itself, as a binary file."""
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        yield io.BytesIO(data)
-    elif isinstance(data, (str, os.PathLike)):
-        path = Path(data)
-        if not path.exists():
-            raise MedCompressError(f"There is no file {path}; check the path.")
-        try:
-            file = open(path, "rb")
-        except OSError as error:
-            raise MedCompressError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if not isinstance(data, (*_BYTES, str, os.PathLike)) and hasattr(data, "read") and hasattr(data, "seek"):
+        yield data
+        return
+    with _open_file(data) as file:
         try:
             yield file
         except FormatError as error:
-            raise FormatError(f"{path}: {error}") from error
-        finally:
-            file.close()
-    elif hasattr(data, "read") and hasattr(data, "seek"):
-        yield data
-    else:
+            if isinstance(data, _BYTES):
+                raise
+            raise FormatError(f"{data}: {error}") from error
+
+
+def _open_file(data: Source) -> BinaryIO:
+    if isinstance(data, _BYTES):
+        return io.BytesIO(data)
+    if not isinstance(data, (str, os.PathLike)):
         raise UnsupportedError(f"Give the bytes of an {SUFFIX} file or its path, not {type(data).__name__}.")
+    path = Path(data)
+    if not path.exists():
+        raise MedCompressError(f"There is no file {path}; check the path.")
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise MedCompressError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _as_volume(volume: Volume | np.ndarray) -> Volume:
-    if isinstance(volume, Volume):
+def _kind(path: Path) -> str:
+    """".mcz", "DICOM" or, for everything else, the ending of the name; the first two by content, if there is any."""
+    start = b""
+    if not path.is_dir():
+        with _opened(path) as file:
+            start = file.read(_DICOM_START + len(_DICOM_MAGIC))
+    if path.is_dir() or start[_DICOM_START:] == _DICOM_MAGIC or path.suffix.lower() == ".dcm":
+        return "DICOM"
+    return SUFFIX if start.startswith(MAGIC) else path.suffix.lower()
+
+
+def _as_volume(volume: Volume | LazyVolume | np.ndarray) -> Volume | LazyVolume:
+    if isinstance(volume, (Volume, LazyVolume)):
         return volume
     if isinstance(volume, np.ndarray):
         return Volume.from_array(volume)

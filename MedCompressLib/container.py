@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -135,7 +136,7 @@ class Writer:
 
 
 class Reader:
-    """Reads a file; model and slabs only when they are asked for.
+    """Reads a file; model and slabs only when they are asked for, from any thread.
 
     Parameters
     ----------
@@ -163,6 +164,7 @@ class Reader:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._lock = threading.Lock()
         self.file_length = file.seek(0, io.SEEK_END)
         fixed = self._read(0, min(FIXED_LENGTH, self.file_length))
         check_magic(fixed)
@@ -242,10 +244,13 @@ class Reader:
 
     def _read(self, offset: int, length: int) -> bytes:
         try:
-            self._file.seek(offset)
-            data = self._file.read(length)
+            with self._lock:
+                self._file.seek(offset)
+                data = self._file.read(length)
         except OSError as error:
             raise MedCompressError(f"The file cannot be read: {error.strerror or error}.") from error
+        except ValueError:
+            raise MedCompressError("The file was closed, so no more can be read from it.") from None
         if len(data) != length:
             raise FormatError("The file became shorter while it was read.")
         return data

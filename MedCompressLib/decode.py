@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from typing import BinaryIO
 
 import numpy as np
 
@@ -18,9 +19,45 @@ from .checksum import combined_digest, slice_digests
 from .codecs import Progress, get_codec
 from .container import VERBATIM, Reader, StoredSlab
 from .errors import FormatError, MedCompressError, UnsupportedError
+from .lazy import LazyVolume, SlabSource
 from .samples import SampleMap
 from .slabs import SlabSequence, ordered_map
 from .volume import Volume
+
+
+class StoredSlabs(SlabSource):
+    """The slabs of an `.mcz` file, decoded when they are asked for.
+
+    Guarantees: every slab has passed its digest; once each has been decoded, the digest of the whole volume is checked.
+
+    Parameters
+    ----------
+    reader : Reader
+    file : binary file, optional
+        Closed by `close`.
+    """
+
+    def __init__(self, reader: Reader, file: BinaryIO | None = None) -> None:
+        super().__init__(reader.grid, reader.header.dtype)
+        self._reader, self._file = reader, file
+        self._decoder = SlabDecoder(reader)
+        self._digests = np.empty((*reader.header.frames_shape[:2], 32), dtype=np.uint8)
+        self._missing = set(range(len(reader.grid)))
+
+    def load(self, number: int) -> np.ndarray:
+        with closing(self._decoder.decode([number], 1)) as results:
+            [(voxels, digests)] = results
+        if number in self._missing:
+            self._digests[self.grid.ranges(number)] = digests
+            self._missing.discard(number)
+            if not self._missing:
+                check_digest(self._reader, self._digests)
+        return voxels
+
+    def close(self) -> None:
+        super().close()
+        if self._file is not None:
+            self._file.close()
 
 
 class SlabDecoder:
@@ -121,13 +158,13 @@ def decode_volume(reader: Reader, slices: slice | None, threads: int, progress: 
     return Volume(voxels, matrix, header.axes, header.sequence, reader.metadata)
 
 
-def decodes_to(reader: Reader, volume: Volume, threads: int, progress: Progress) -> bool:
+def decodes_to(reader: Reader, volume: Volume | LazyVolume, threads: int, progress: Progress) -> bool:
     """Whether a file decodes to the very same volume, which is found out slab by slab.
 
     Parameters
     ----------
     reader : Reader
-    volume : Volume
+    volume : Volume or LazyVolume
     threads, progress
         As in `decode_volume`.
     """

@@ -20,6 +20,7 @@ from .codecs.raw import RawCodec
 from .container import CODED, VERBATIM, StoredSlab, Writer
 from .errors import UnsupportedError
 from .header import Header, check_grid
+from .lazy import LazyArray, LazyVolume
 from .samples import SampleMap
 from .slabs import SlabGrid, SlabSequence, ordered_map
 from .volume import Volume
@@ -34,12 +35,12 @@ _PROBED_SLICES = 16
 _FITTED = 0.2
 
 
-def choose_codec(voxels: np.ndarray) -> str:
+def choose_codec(voxels: np.ndarray | LazyArray) -> str:
     """The codec "auto" stands for: "runs" for label maps, "wavelet" for everything else.
 
     Parameters
     ----------
-    voxels : (frames, k, j, i) ndarray
+    voxels : (frames, k, j, i) array
         Up to 16 slices, spread evenly over the volume, are looked at.
     """
     if voxels.dtype.kind not in "iu":
@@ -53,7 +54,7 @@ def choose_codec(voxels: np.ndarray) -> str:
     return "runs"
 
 
-def chosen(codec: str, preset: str | None, voxels: np.ndarray) -> tuple[type[Codec], str]:
+def chosen(codec: str, preset: str | None, voxels: np.ndarray | LazyArray) -> tuple[type[Codec], str]:
     """The codec class and the name of the preset for what the user asked for ("auto" and None: the defaults)."""
     if codec not in ("auto", *codec_ids()):
         raise UnsupportedError(f"There is no codec {codec!r}; use one of auto, {', '.join(codec_ids())}.")
@@ -66,13 +67,14 @@ def chosen(codec: str, preset: str | None, voxels: np.ndarray) -> tuple[type[Cod
     return codec_class, preset
 
 
-def encode_volume(volume: Volume, file: BinaryIO, codec: str, preset: str | None, threads: int,
+def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, preset: str | None, threads: int,
                   progress: Progress) -> None:
     """Write a volume to an empty binary file that is open for writing and seeking.
 
     Parameters
     ----------
-    volume : Volume
+    volume : Volume or LazyVolume
+        Each slab is taken several times: to choose the sample map, to fit the codec and to be encoded.
     file : binary file
     codec : str
         An id, or "auto".

@@ -82,6 +82,11 @@ class SlabGrid:
         columns = range(start // self.slices, -(-stop // self.slices))
         return [row * self._per_row + column for row in range(len(self) // self._per_row) for column in columns]
 
+    def holding(self, frames: Iterable[int], slices: Iterable[int]) -> list[int]:
+        """Numbers of the slabs that hold any of these slices of any of these frames."""
+        rows, columns = {frame // self.frames for frame in frames}, {k // self.slices for k in slices}
+        return [row * self._per_row + column for row in sorted(rows) for column in sorted(columns)]
+
 
 def _part(count: int, parts: int) -> int:
     return -(-count // parts)

@@ -1,4 +1,4 @@
-"""Image files in and out: NRRD, NHDR, NIfTI, MHA and MHD.
+"""Image files in and out: NRRD, NHDR, NIfTI, MHA, MHD and NPY.
 
 MetaImage goes through SimpleITK. NRRD and NIfTI are read and written here, because SimpleITK changes what has to stay
 exact: it zeroes NaN and infinity in NIfTI, turns rescaled NIfTI integers into floats, makes sheared NIfTI grids
@@ -15,13 +15,18 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
+from ..codecs import Progress
 from ..errors import MedCompressError, UnsupportedError
+from ..lazy import LazyVolume
 from ..volume import Volume
 
 _MODULES = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".nii": ".nifti", ".nii.gz": ".nifti", ".mha": ".metaimage",
-            ".mhd": ".metaimage"}
+            ".mhd": ".metaimage", ".npy": ".numpy_file"}
 
 SUFFIXES = tuple(_MODULES)
 
@@ -32,7 +37,7 @@ def is_image_file(path: str | Path) -> bool:
 
 
 def read_image(path: str | Path) -> Volume:
-    """Read an NRRD, NHDR, NIfTI, MHA or MHD file.
+    """Read an NRRD, NHDR, NIfTI, MHA, MHD or NPY file.
 
     Parameters
     ----------
@@ -54,20 +59,27 @@ def read_image(path: str | Path) -> Volume:
     MedCompressError
         The file cannot be opened.
     """
-    path = Path(path)
-    module = _module_for(path)
-    if not path.is_file():
-        raise MedCompressError(f"There is no file {path}; check the path.")
-    try:
-        return module.read(path)
-    except OSError as error:
-        raise MedCompressError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except MemoryError as error:
-        raise MedCompressError(f"{path} does not fit into the memory of this machine.") from error
+    with _module_to_read(Path(path)) as module:
+        return module.read(Path(path))
 
 
-def write_image(path: str | Path, volume: Volume, overwrite: bool = False) -> None:
-    """Write an NRRD, NHDR, NIfTI, MHA or MHD file, the format chosen by the name.
+def open_image(path: str | Path, threads: int) -> LazyVolume:
+    """Open a file that `read_image` reads. Where its voxels lie there as they are, only the slabs asked for are read.
+
+    Parameters
+    ----------
+    path : str or Path
+    threads : int
+        How many slabs are read at a time.
+    """
+    with _module_to_read(Path(path)) as module:
+        lazy = module.open_plain(Path(path), threads) if hasattr(module, "open_plain") else None
+        return LazyVolume.of(module.read(Path(path)), threads) if lazy is None else lazy
+
+
+def write_image(path: str | Path, volume: Volume | LazyVolume, overwrite: bool = False,
+                progress: Progress | None = None) -> None:
+    """Write an NRRD, NHDR, NIfTI, MHA, MHD or NPY file, the format chosen by the name.
 
     `read_image` returns the same voxels, type and matrix. Nothing partial is left behind when writing fails. NHDR and
     MHD have a second file for the voxels beside the header, of the same name with `.raw.gz` or `.zraw`.
@@ -76,10 +88,13 @@ def write_image(path: str | Path, volume: Volume, overwrite: bool = False) -> No
     ----------
     path : str or Path
         The file to write.
-    volume : Volume
-        What to write.
+    volume : Volume or LazyVolume
+        What to write. Of a lazy one, a few slabs are in memory at a time, but for MetaImage and for NIfTI with
+        components, which need it whole.
     overwrite : bool
         Whether existing files may be replaced.
+    progress : callable, optional
+        Called with a fraction in [0, 1]; may raise to cancel.
 
     Raises
     ------
@@ -98,11 +113,25 @@ def write_image(path: str | Path, volume: Volume, overwrite: bool = False) -> No
         raise MedCompressError(f"{path.parent / existing[0]} exists; choose another name or allow overwriting.")
     try:
         with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as folder:
-            module.write(Path(folder) / path.name, volume)
+            module.write(Path(folder) / path.name, volume, progress or (lambda fraction: None))
             for name in reversed(names):  # the header, which stands first, becomes visible last
                 os.replace(Path(folder) / name, path.parent / name)
     except OSError as error:
         raise MedCompressError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+@contextmanager
+def _module_to_read(path: Path) -> Iterator[ModuleType]:
+    """The module for a file that exists; what the system reports while it reads comes out as one sentence."""
+    module = _module_for(path)
+    if not path.is_file():
+        raise MedCompressError(f"There is no file {path}; check the path.")
+    try:
+        yield module
+    except OSError as error:
+        raise MedCompressError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except MemoryError as error:
+        raise MedCompressError(f"{path} does not fit into the memory of this machine.") from error
 
 
 def _suffix(path: Path) -> str | None:
@@ -110,7 +139,7 @@ def _suffix(path: Path) -> str | None:
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix) and name != suffix), None)
 
 
-def _module_for(path: Path):
+def _module_for(path: Path) -> ModuleType:
     suffix = _suffix(path)
     if suffix is None:
         raise UnsupportedError(f"{path.name} is not named like an image file; the endings known here are "

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
 
+from ..codecs import Progress
 from ..errors import FormatError, UnsupportedError
+from ..lazy import LazyVolume
 from ..volume import SequenceAxis, Volume
+from .plain import PlainSlabs
 from .streams import check_declared_size, inflate_into
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -33,40 +40,74 @@ def read(path: Path) -> Volume:
     """Read a MetaImage file; see `MedCompressLib.image_files.read_image`."""
     import SimpleITK
 
+    with _readable(path) as image:
+        stored = _Stored.of(path)
+        voxels = _inflated(image, stored) if stored.compressed else SimpleITK.GetArrayFromImage(image.Execute())
+        shape, axes, rest = _description(image, path)
+    return Volume(voxels.reshape(shape), axes=axes, **rest)
+
+
+def open_plain(path: Path, threads: int) -> LazyVolume | None:
+    """The file for reading slab by slab; None when its voxels do not lie there as they are."""
+    with _readable(path) as image:
+        stored = _Stored.of(path)
+        if stored.compressed or stored.path is None:
+            return None
+        shape, axes, rest = _description(image, path)
+        lengths = dict(zip(axes, shape, strict=True))
+        dtype = np.dtype(_dtype_name(image.GetPixelID())).newbyteorder(">" if stored.big_endian else "<")
+    offset = stored.offset
+    if offset < 0:
+        offset = stored.path.stat().st_size - math.prod(shape) * dtype.itemsize
+    slabs = PlainSlabs([(stored.path, max(0, offset))], dtype, tuple(lengths.get(axis, 1) for axis in "tkjic"))
+    return LazyVolume(slabs, lengths.get("c", 1), axes=axes, threads=threads, **rest)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator:
+    """SimpleITK's reader of the file, which has read the header; what it raises comes out as one sentence."""
+    import SimpleITK
+
     image = SimpleITK.ImageFileReader()
     image.SetFileName(str(path))
     image.SetImageIO("MetaImageIO")
     try:
         image.ReadImageInformation()
-        compressed = _compressed_data(path)
-        voxels = _inflated(image, *compressed) if compressed else SimpleITK.GetArrayFromImage(image.Execute())
+        yield image
     except RuntimeError as error:
         if "determinant is 0" in str(error) or "Zero-valued spacing" in str(error):
             raise UnsupportedError(f"{path.name} has a singular matrix: its axes do not span a space.") from error
         raise FormatError(f"{path.name} is not a readable MetaImage file: it is damaged or truncated, or the file with "
                           "its voxels is not beside it.") from error
+
+
+def _description(image, path: Path) -> tuple[tuple[int, ...], str, dict]:
+    """Shape and axes of the voxels, and everything else that a volume is made of."""
     axes = _AXES_OF_DIMENSION.get(image.GetDimension())
     if axes is None:
         raise UnsupportedError(f"{path.name} has {image.GetDimension()} axes; a volume has up to four and components.")
-    if image.GetNumberOfComponents() > 1:
-        axes += "c"
+    shape = tuple(reversed(image.GetSize()))
     if "k" not in axes:
-        voxels, axes = voxels[np.newaxis], "k" + axes
+        shape, axes = (1, *shape), "k" + axes
+    if image.GetNumberOfComponents() > 1:
+        shape, axes = (*shape, image.GetNumberOfComponents()), axes + "c"
     matrix, start, step = _geometry(image, path)
     fields = _fields(image)
     own = _own_field(fields.pop(_OWN_FIELD, ""))
     if own.get("axes") == axes + "c":
-        voxels, axes = voxels[..., np.newaxis], own["axes"]
+        shape, axes = (*shape, 1), own["axes"]
     sequence = None
     if "t" in axes:
-        sequence = _described_sequence(own, len(voxels)) or _sequence(len(voxels), start, step)
-    return Volume(voxels, matrix, axes, sequence, {"MetaImage": fields})
+        sequence = _described_sequence(own, shape[0]) or _sequence(shape[0], start, step)
+    return shape, axes, {"ijk_to_ras": matrix, "sequence": sequence, "metadata": {"MetaImage": fields}}
 
 
-def write(path: Path, volume: Volume) -> None:
-    """Write a MetaImage file, compressed; see `MedCompressLib.image_files.write_image`."""
+def write(path: Path, volume: Volume | LazyVolume, progress: Progress) -> None:
+    """Write a MetaImage file, compressed; see `MedCompressLib.image_files.write_image`. SimpleITK takes it whole and
+    tells no progress."""
     import SimpleITK
 
+    volume = volume.load() if isinstance(volume, LazyVolume) else volume
     image = SimpleITK.GetImageFromArray(volume.voxels, isVector="c" in volume.axes)
     lps = _LPS_TO_RAS @ volume.ijk_to_ras
     dimension = image.GetDimension()
@@ -110,32 +151,58 @@ def _fields(image) -> dict[str, str]:
     return fields
 
 
-def _compressed_data(path: Path) -> tuple[Path, int, bool] | None:
-    """File, offset and whether big-endian of voxels in one zlib stream; None for every other kind of storage.
+@dataclass(frozen=True)
+class _Stored:
+    """Where the voxels of a file are.
 
-    SimpleITK would return whatever a damaged stream inflates to, without a word.
+    Attributes
+    ----------
+    compressed : bool
+        They are one zlib stream. SimpleITK would return whatever a damaged one inflates to, without a word.
+    path : Path or None
+        The file; None when they are text or spread over several.
+    offset : int
+        Where in that file they begin; -1 stands for so far from its end as they need.
+    big_endian : bool
     """
-    fields = {}
-    with path.open("rb") as file:
-        while line := file.readline(_MAXIMUM_LINE):
-            name, _, value = line.decode("latin-1").partition("=")
-            fields[name.strip().lower()] = value.strip()
-            if name.strip().lower() == "elementdatafile":
-                break
-        offset = file.tell()
-    if not fields.get("compresseddata", "").lower().startswith("t"):
-        return None
-    target = fields.get("elementdatafile", "")
-    if target.lower().startswith("list") or "%" in target:
-        raise UnsupportedError(f"{path.name} has compressed voxels spread over several files; convert it to one file.")
-    big_endian = any(fields.get(name, "").lower().startswith("t")
-                     for name in ("binarydatabyteordermsb", "elementbyteordermsb"))
-    local = target.lower() == "local"
-    return path if local else path.parent / target, offset if local else 0, big_endian
+
+    compressed: bool
+    path: Path | None
+    offset: int
+    big_endian: bool
+
+    @classmethod
+    def of(cls, path: Path) -> _Stored:
+        fields = {}
+        with path.open("rb") as file:
+            while line := file.readline(_MAXIMUM_LINE):
+                name, _, value = line.decode("latin-1").partition("=")
+                fields[name.strip().lower()] = value.strip()
+                if name.strip().lower() == "elementdatafile":
+                    break
+            offset = file.tell()
+
+        def holds(name: str) -> bool:
+            return fields.get(name, "").lower().startswith("t")
+
+        target = fields.get("elementdatafile", "")
+        big_endian = holds("binarydatabyteordermsb") or holds("elementbyteordermsb")
+        several = target.lower().startswith("list") or "%" in target
+        if several and holds("compresseddata"):
+            raise UnsupportedError(f"{path.name} has compressed voxels spread over several files; convert it to one "
+                                   "file.")
+        if several or not (holds("compresseddata") or holds("binarydata")):
+            return cls(False, None, 0, big_endian)
+        if target.lower() != "local":
+            path, offset = path.parent / target, 0
+        if not holds("compresseddata") and re.fullmatch(r"-1|\d+", fields.get("headersize", "0")):
+            offset = int(fields.get("headersize", "0")) or offset
+        return cls(holds("compresseddata"), path, offset, big_endian)
 
 
-def _inflated(image, path: Path, offset: int, big_endian: bool) -> np.ndarray:
+def _inflated(image, stored: _Stored) -> np.ndarray:
     """Voxels of one zlib stream, slowest axis first, components last."""
+    path = stored.path
     shape = [*reversed(image.GetSize()), *[image.GetNumberOfComponents()] * (image.GetNumberOfComponents() > 1)]
     dtype = np.dtype(_dtype_name(image.GetPixelID()))
     if not path.is_file():
@@ -144,9 +211,9 @@ def _inflated(image, path: Path, offset: int, big_endian: bool) -> np.ndarray:
     check_declared_size(count * dtype.itemsize, path.stat().st_size, "gzip", path)
     samples = np.empty(shape, dtype)
     with path.open("rb") as file:
-        file.seek(offset)
+        file.seek(stored.offset)
         inflate_into(file, samples, path)
-    return samples.byteswap(inplace=True) if big_endian else samples
+    return samples.byteswap(inplace=True) if stored.big_endian else samples
 
 
 def _dtype_name(pixel_id: int) -> str:

@@ -11,12 +11,15 @@ import base64
 import json
 import math
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from ..codecs import Progress
 from ..errors import FormatError, UnsupportedError
+from ..lazy import LazyVolume
 from ..rescale import rescaled
 from ..volume import SequenceAxis, Volume, is_invertible
 from .nifti_header import (
@@ -29,6 +32,7 @@ from .nifti_header import (
     qform_of,
     restore_fields,
 )
+from .plain import pieces
 from .streams import check_declared_size, damage_reported, opened, read_into, skip, write_gzip, write_raw
 
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
@@ -74,7 +78,7 @@ def read(path: Path) -> Volume:
     return Volume(voxels, matrix, axes, sequence, {"NIfTI": metadata})
 
 
-def write(path: Path, volume: Volume) -> None:
+def write(path: Path, volume: Volume | LazyVolume, progress: Progress) -> None:
     """Write a NIfTI file; see `MedCompressLib.image_files.write_image`."""
     kept = volume.metadata.get("NIfTI")
     kept = kept if isinstance(kept, dict) else {}
@@ -82,14 +86,15 @@ def write(path: Path, volume: Volume) -> None:
     extensions = _make_extensions(volume, header, kept)
     header["vox_offset"] = header.nbytes + 4 + len(extensions)
     start = header.astype(header.dtype.newbyteorder("<")).tobytes() + bytes([bool(extensions), 0, 0, 0]) + extensions
-    voxels = volume.voxels.astype(volume.dtype.newbyteorder("<"), copy=False)
+    voxels = pieces(volume, progress)
     if "c" in volume.axes and int(header["datatype"]) not in RGB_CODES:
-        voxels = np.ascontiguousarray(np.moveaxis(voxels, -1, 0))
+        whole = np.concatenate([piece.reshape(-1, volume.components) for piece in voxels])
+        voxels = (np.ascontiguousarray(component) for component in whole.T)
     with path.open("wb") as file:
         if path.name.lower().endswith(".gz"):
-            write_gzip(file, start, voxels)
+            write_gzip(file, chain([start], voxels))
         else:
-            write_raw(file, start, voxels)
+            write_raw(file, chain([start], voxels))
 
 
 # Reading

@@ -4,6 +4,7 @@ the conventions 3D Slicer adds for sequences (`axis 3 index values`).
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from pathlib import Path
@@ -12,7 +13,9 @@ from urllib.parse import quote
 
 import numpy as np
 
+from ..codecs import Progress
 from ..errors import FormatError, UnsupportedError
+from ..lazy import LazyVolume
 from ..volume import Volume
 from .nrrd_header import (
     FRAME_KINDS,
@@ -25,6 +28,7 @@ from .nrrd_header import (
     read_header,
     space_name,
 )
+from .plain import PlainSlabs, pieces
 from .streams import check_declared_size, damage_reported, opened, read_into, skip, write_gzip
 
 _TYPES = {
@@ -57,34 +61,58 @@ def file_names(name: str) -> list[str]:
 def read(path: Path) -> Volume:
     """Read an NRRD or NHDR file; see `MedCompressLib.image_files.read_image`."""
     with path.open("rb") as file:
-        header = read_header(file, path)
-        try:
-            axes = Axes(header)
-        except (ValueError, OverflowError) as error:
-            if isinstance(error, FormatError | UnsupportedError):
-                raise type(error)(f"{path.name}: {error}") from None
-            raise FormatError(f"{path.name} has a damaged NRRD header: {error}.") from error
+        header, axes = _read_description(file, path)
         samples = _read_samples(file, header, axes.sizes, path)
-    metadata = {"NRRD": {
+    return Volume(axes.arrange(samples), axes.ijk_to_ras, axes.order, axes.sequence, _metadata(header, axes))
+
+
+def open_plain(path: Path, threads: int) -> LazyVolume | None:
+    """The file for reading slab by slab; None when its voxels do not lie there as they are."""
+    with path.open("rb") as file:
+        header, axes = _read_description(file, path)
+        if _ENCODINGS.get(header.fields["encoding"].lower()) != "raw" or not axes.arranged:
+            return None
+        dtype = _file_dtype(header, path)
+        files = _data_files(header, path)
+        part_bytes = math.prod(axes.sizes) * dtype.itemsize // max(1, len(files))
+        parts = []
+        for one in files or [path]:
+            with contextlib.nullcontext(file) if one is path else one.open("rb") as data:
+                parts.append((one, _start_of_voxels(data, header, part_bytes)))
+    return LazyVolume(PlainSlabs(parts, dtype, axes.lengths), axes.lengths[-1], axes.ijk_to_ras, axes.order,
+                      axes.sequence, _metadata(header, axes), threads)
+
+
+def write(path: Path, volume: Volume | LazyVolume, progress: Progress) -> None:
+    """Write an NRRD or NHDR file, gzip-encoded; see `MedCompressLib.image_files.write_image`."""
+    header = "\n".join(_header_lines(path.name, volume)).encode() + b"\n"
+    if _is_detached(path.name):
+        path.write_bytes(header)
+        with (path.parent / file_names(path.name)[1]).open("wb") as file:
+            write_gzip(file, pieces(volume, progress))
+    else:
+        with path.open("wb") as file:
+            file.write(header + b"\n")
+            write_gzip(file, pieces(volume, progress))
+
+
+def _read_description(file: BinaryIO, path: Path) -> tuple[Header, Axes]:
+    """The header; an attached file then stands at its voxels."""
+    header = read_header(file, path)
+    try:
+        return header, Axes(header)
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, FormatError | UnsupportedError):
+            raise type(error)(f"{path.name}: {error}") from None
+        raise FormatError(f"{path.name} has a damaged NRRD header: {error}.") from error
+
+
+def _metadata(header: Header, axes: Axes) -> dict:
+    return {"NRRD": {
         "fields": {name: text for name, text in header.fields.items()
                    if name not in _FIELDS_NOT_KEPT and not (axes.sequence and name in ("labels", "units"))},
         "keyValues": {key: value for key, value in header.key_values.items()
                       if not (axes.sequence and INDEX_KEY.fullmatch(key))}}}
-    return Volume(axes.arrange(samples), axes.ijk_to_ras, axes.order, axes.sequence, metadata)
-
-
-def write(path: Path, volume: Volume) -> None:
-    """Write an NRRD or NHDR file, gzip-encoded; see `MedCompressLib.image_files.write_image`."""
-    header = "\n".join(_header_lines(path.name, volume)).encode() + b"\n"
-    voxels = volume.voxels.astype(volume.dtype.newbyteorder("<"), copy=False)
-    if _is_detached(path.name):
-        path.write_bytes(header)
-        with (path.parent / file_names(path.name)[1]).open("wb") as file:
-            write_gzip(file, voxels)
-    else:
-        with path.open("wb") as file:
-            file.write(header + b"\n")
-            write_gzip(file, voxels)
 
 
 def _is_detached(name: str) -> bool:
@@ -159,19 +187,31 @@ def _numbered_names(text: str) -> list[str]:
 
 
 def _decode(file: BinaryIO, header: Header, encoding: str, dtype: np.dtype, count: int, path: Path) -> np.ndarray:
-    for _ in range(int(header.fields.get("line skip", 0))):
-        file.readline()
-    byte_skip = int(header.fields.get("byte skip", 0))
+    if encoding == "raw":
+        file.seek(_start_of_voxels(file, header, count * dtype.itemsize))
+        byte_skip = 0
+    else:
+        byte_skip = _skip_lines(file, header)
     if encoding in ("text", "hex"):
         return _decode_text(file, encoding, dtype, count, path)
-    if byte_skip == -1 and encoding == "raw":
-        file.seek(-count * dtype.itemsize, 2)
-        byte_skip = 0
     samples = np.empty(count, dtype)
     with damage_reported(path), opened(file, encoding) as stream:
         skip(stream, byte_skip, path)
         read_into(stream, samples, path)
     return samples
+
+
+def _start_of_voxels(file: BinaryIO, header: Header, length: int) -> int:
+    """Where in a raw file, which stands behind the header, `length` bytes of voxels begin."""
+    byte_skip = _skip_lines(file, header)
+    return max(0, file.seek(0, 2) - length) if byte_skip == -1 else file.tell() + byte_skip
+
+
+def _skip_lines(file: BinaryIO, header: Header) -> int:
+    """Read over the lines that do not count; how many bytes do not count either."""
+    for _ in range(int(header.fields.get("line skip", 0))):
+        file.readline()
+    return int(header.fields.get("byte skip", 0))
 
 
 def _decode_text(file: BinaryIO, encoding: str, dtype: np.dtype, count: int, path: Path) -> np.ndarray:
@@ -189,7 +229,7 @@ def _decode_text(file: BinaryIO, encoding: str, dtype: np.dtype, count: int, pat
         raise FormatError(f"{path.name} has damaged {encoding} samples: {error}.") from error
 
 
-def _header_lines(name: str, volume: Volume) -> list[str]:
+def _header_lines(name: str, volume: Volume | LazyVolume) -> list[str]:
     kept = volume.metadata.get("NRRD")
     kept = kept if isinstance(kept, dict) else {}
     fields = kept["fields"] if isinstance(kept.get("fields"), dict) else {}
@@ -220,7 +260,7 @@ def _header_lines(name: str, volume: Volume) -> list[str]:
     return lines + _key_value_lines(key_values, volume)
 
 
-def _key_value_lines(key_values: dict, volume: Volume) -> list[str]:
+def _key_value_lines(key_values: dict, volume: Volume | LazyVolume) -> list[str]:
     lines = []
     if volume.sequence is not None:
         # Slicer counts the list axis as axis 3 whether or not there are components.
@@ -235,7 +275,7 @@ def _key_value_lines(key_values: dict, volume: Volume) -> list[str]:
     return lines
 
 
-def _component_kind(fields: dict, volume: Volume) -> str:
+def _component_kind(fields: dict, volume: Volume | LazyVolume) -> str:
     """The kind that the component axis had in the file it came from, where it still fits."""
     colors = {3: "RGB-color", 4: "RGBA-color"}
     kinds = [kind for kind in str(fields.get("kinds", "")).split()

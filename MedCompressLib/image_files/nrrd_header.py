@@ -110,6 +110,19 @@ class Axes:
         self.ijk_to_ras = self._matrix()
         self.sequence = self._sequence() if "t" in self.roles else None
 
+    @property
+    def lengths(self) -> tuple[int, int, int, int, int]:
+        """Lengths of the axes (t, k, j, i, c), 1 for those that are absent."""
+        t, c = (math.prod(size for size, role in zip(self.sizes, self.roles, strict=True) if role == wanted)
+                for wanted in "tc")
+        i, j, *k = (size for size, role in zip(self.sizes, self.roles, strict=True) if role == "s")
+        return t, math.prod(k), j, i, c
+
+    @property
+    def arranged(self) -> bool:
+        """Whether the samples of the file already stand in the order of `order`."""
+        return self.roles == "".join(sorted(self.roles, key="cst".index))
+
     def arrange(self, samples: np.ndarray) -> np.ndarray:
         """Samples in file order as a C-contiguous array of axes `order`."""
         array = samples.reshape(self.sizes[::-1])

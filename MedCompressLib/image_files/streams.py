@@ -7,7 +7,7 @@ import contextlib
 import gzip
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -115,14 +115,14 @@ def damage_reported(path: Path) -> Iterator[None]:
         raise
 
 
-def write_gzip(file: BinaryIO, *parts: bytes | np.ndarray) -> None:
+def write_gzip(file: BinaryIO, parts: Iterable[bytes | np.ndarray]) -> None:
     """Write bytes and the bytes of contiguous arrays as one gzip stream. It has no name and time in it, so that equal
     input gives equal files."""
     with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=GZIP_LEVEL, mtime=0) as stream:
-        write_raw(stream, *parts)
+        write_raw(stream, parts)
 
 
-def write_raw(file: BinaryIO, *parts: bytes | np.ndarray) -> None:
+def write_raw(file: BinaryIO, parts: Iterable[bytes | np.ndarray]) -> None:
     """Write bytes and the bytes of contiguous arrays."""
     for part in parts:
         buffer = memoryview(part if isinstance(part, bytes) else part.reshape(-1).view(np.uint8))
