@@ -37,7 +37,7 @@ def choose(slabs: Sequence[np.ndarray]) -> dict:
     trial = to_patterns(_trial_slices(slabs, dtype), zeros, scale)
     best = None
     for candidate in _gap_choices(starts, stops):
-        table = len(pack_intervals(*candidate))
+        table = len(pack_intervals(*candidate, effort=1))
         if best is not None and (table > TABLE_LIMIT or 8 * table > best[0] * voxels):
             continue
         cost, shift = _split(rank(trial, *candidate), count(*candidate))

@@ -63,7 +63,8 @@ def distinct(patterns: np.ndarray) -> np.ndarray:
         used = np.zeros(last - first + 1, bool)
         used[flat - flat.dtype.type(first)] = True
         return np.flatnonzero(used).astype(np.uint64) + np.uint64(first)
-    return np.unique(flat).astype(np.uint64)
+    ascending = np.sort(flat)
+    return ascending[np.concatenate([[True], ascending[1:] != ascending[:-1]])].astype(np.uint64)
 
 
 def close_gaps(starts: np.ndarray, stops: np.ndarray, smallest: int) -> tuple[np.ndarray, np.ndarray]:
@@ -91,12 +92,12 @@ def rank(patterns: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndar
     return patterns + (bases(starts, stops) - starts)[np.searchsorted(starts, patterns, side="right") - 1]
 
 
-def pack_intervals(starts: np.ndarray, stops: np.ndarray) -> str:
+def pack_intervals(starts: np.ndarray, stops: np.ndarray, effort: int = 9) -> str:
     """The table as text: base64 of zlib of the gaps and the lengths less one, byte plane by byte plane."""
     before = np.concatenate([np.zeros(1, np.uint64), stops[:-1] + np.uint64(1)])
     numbers = np.concatenate([starts - before, stops - starts]).astype("<u8")
     planes = numbers.view(np.uint8).reshape(-1, 8).T.tobytes()
-    return base64.b64encode(zlib.compress(planes, 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(planes, effort)).decode("ascii")
 
 
 def unpack_intervals(text: object) -> tuple[np.ndarray, np.ndarray]:

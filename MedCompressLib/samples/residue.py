@@ -12,6 +12,9 @@ from .intervals import inflate
 
 _PLANE = struct.Struct("<BI")  # 0 as it is or 1 zlib; length of what follows
 
+_NOISE = 0.95
+"""A plane that its byte counts alone do not shrink below this is not searched for repetitions, which takes long."""
+
 
 def encode_residue(low: np.ndarray, bits: int) -> bytes:
     """Bytes of the low `bits` bits of a uint64 array, the least significant plane first.
@@ -22,7 +25,9 @@ def encode_residue(low: np.ndarray, bits: int) -> bytes:
     parts = []
     for plane in range((bits + 7) // 8):
         raw = (low >> np.uint64(8 * plane)).astype(np.uint8).tobytes()
-        packed = min((_deflate(raw, strategy) for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_RLE)), key=len)
+        packed = _deflate(raw, zlib.Z_RLE)
+        if len(packed) < _NOISE * len(raw):
+            packed = min(packed, _deflate(raw, zlib.Z_DEFAULT_STRATEGY), key=len)
         stored, body = (1, packed) if len(packed) < len(raw) else (0, raw)
         parts += [_PLANE.pack(stored, len(body)), body]
     return b"".join(parts)
