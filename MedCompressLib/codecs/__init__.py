@@ -113,5 +113,5 @@ def get_codec(codec_id: str) -> type[Codec]:
         No such codec in this version.
     """
     if codec_id not in _MODULES:
-        raise FormatError(f"There is no codec named {codec_id!r}; this version has {', '.join(_MODULES)}.")
+        raise FormatError(f"There is no codec named {codec_id[:40]!r}; this version has {', '.join(_MODULES)}.")
     return importlib.import_module(_MODULES[codec_id], __name__).CODEC

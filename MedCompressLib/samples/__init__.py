@@ -99,7 +99,7 @@ class SampleMap:
         if not isinstance(config, dict) or config.get("dtype") not in DTYPES:
             raise FormatError("The sample map of this file names no voxel type that this version knows.")
         if unknown := set(config) - {"dtype", "intervals", "zeros", "scale", "shift"}:
-            raise FormatError(f"The sample map of this file has an unknown field, {min(unknown)!r}.")
+            raise FormatError(f"The sample map of this file has an unknown field, {min(unknown)[:40]!r}.")
         dtype, scale = np.dtype(config["dtype"]), config.get("scale")
         zeros, shift = config.get("zeros", 0), config.get("shift", 0)
         if scale is not None and (dtype.kind != "f" or type(scale) not in (float, int) or not 0 < scale < np.inf):

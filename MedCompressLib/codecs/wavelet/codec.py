@@ -263,7 +263,8 @@ def _sample(slabs: Sequence[np.ndarray]) -> np.ndarray:
 
 def _checked(value: object, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
-        raise FormatError(f"The wavelet configuration has {value!r} where a whole number from {low} to {high} belongs.")
+        raise FormatError(f"The wavelet configuration has {repr(value)[:40]} where a whole number from {low} to {high} "
+                          "belongs.")
     return value
 
 
