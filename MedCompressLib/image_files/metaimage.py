@@ -291,7 +291,9 @@ def _exact_length(column: np.ndarray) -> float:
     MetaImage stores lengths and directions apart; without this the last bit of the matrix would be lost.
     """
     lengths = np.hypot(np.hypot(column[0], column[1]), column[2]) * (1 + np.arange(1000) * np.finfo(np.float64).eps)
-    exact = ((column / lengths[:, np.newaxis]) * lengths[:, np.newaxis] == column).all(axis=1)
+    directions = column / lengths[:, np.newaxis]
+    readable = (directions == 0) | (np.abs(directions) >= np.finfo(float).tiny)    # smaller ones are read back as 0
+    exact = (readable & (directions * lengths[:, np.newaxis] == column)).all(axis=1)
     if not exact.any():
         raise UnsupportedError("MetaImage cannot hold the matrix of this volume exactly; write NRRD instead.")
     return float(lengths[exact.argmax()])
