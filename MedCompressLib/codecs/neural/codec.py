@@ -26,7 +26,7 @@ from .model_file import find_shipped, shipped_model
 from .neighbourhood import Neighbourhood, neighbourhood
 from .network import IntegerNetwork
 from .predictor import N_GROUPS, Predictor, n_network_inputs
-from .presets import MIN_STEPS, PRESETS
+from .presets import EXPERT_STEP_BITS, MIN_STEPS, PRESETS
 from .raster import KnownPredictions, row_blocks
 from .tuning import apply_change, pack_change, tune, unpack_change
 from .wavefront import flat_index, run_wavefront, wavefront_order
@@ -62,7 +62,9 @@ class NeuralCodec(Codec):
         rng = np.random.default_rng(0)
         temporal = any(slab.shape[0] > 1 for slab in slabs)
         near = neighbourhood(settings.radii, settings.n_inputs, temporal)
-        experts = fit_experts(sample_taps(slabs, near, settings.expert_samples, rng), near, settings.classes, 3)
+        taps = sample_taps(slabs, near, settings.expert_samples, rng)
+        experts = fit_experts(taps, near, settings.classes, EXPERT_STEP_BITS)
+        del taps
         report(0.1)
         base = shipped_model(settings.model).network
         predictor = Predictor(near, experts, base, maximum)

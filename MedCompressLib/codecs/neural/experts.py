@@ -63,7 +63,7 @@ def fit_experts(samples: dict[int, tuple[np.ndarray, np.ndarray]], neighbourhood
     samples : surrounding -> (taps, voxels)
         (n_usable_taps, n) and (n,) float arrays of sampled voxels that are not flat.
     n_classes : int
-        At most; fewer where samples are few.
+        At most, for the surrounding that most voxels have; a quarter for the others, and fewer where samples are few.
     step_bits : int
         Weights are multiples of 2**(step_bits - 14): coarse weights take fewer bits in the file.
     passes : int
@@ -80,7 +80,8 @@ def fit_experts(samples: dict[int, tuple[np.ndarray, np.ndarray]], neighbourhood
         place = np.cumsum(neighbourhood.usable[surrounding]) - 1
         first, second = place[neighbourhood.pairs[surrounding]]
         activity = np.abs(taps[first] - taps[second]).sum(axis=0)
-        classes = int(np.clip(len(voxels) // (20 * len(usable)), 1, n_classes))
+        most = n_classes if surrounding == max(samples) else max(2, n_classes // 4)
+        classes = int(np.clip(len(voxels) // (20 * len(usable)), 1, most))
         bounds = np.unique(np.ceil(np.quantile(activity, np.arange(1, classes) / classes)))
         member = np.searchsorted(bounds, activity, side="right")
         rows = np.zeros((len(bounds) + 1, len(neighbourhood.taps)), np.int32)

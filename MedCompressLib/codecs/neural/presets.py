@@ -44,13 +44,16 @@ class Preset:
     voxels_a_step: int
 
 
+EXPERT_STEP_BITS = 4
+"""Expert weights are multiples of 2**4 / 2**14."""
+
 MIN_STEPS = 20
 """Fine-tuning for fewer steps is left out."""
 
 PRESETS = {
     "default": Preset("small files at a practical speed", "default", ((5, 3), (3, 3), (1, 1)), 30, (64, 64, 32), 12,
-                      200_000, 400, 2048, 300_000, 6000),
+                      200_000, 1500, 1024, 400_000, 1500),
     "fast": Preset("the fastest of the neural presets", "fast", ((3, 2), (2, 2)), 18, (32, 16), 8, 100_000, 0, 0, 0, 1),
     "small": Preset("the smallest files; the encoder adapts the network to the volume for a minute or two", "small",
-                    ((6, 4), (4, 4), (2, 2), (0, 0)), 40, (128, 64, 64), 16, 400_000, 3000, 4096, 800_000, 1500),
+                    ((6, 4), (4, 4), (2, 2), (0, 0)), 40, (128, 64, 64), 16, 400_000, 8000, 1024, 800_000, 400),
 }

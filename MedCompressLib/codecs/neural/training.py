@@ -99,7 +99,7 @@ def code_length(layers: list[np.ndarray], samples: Samples) -> float:
 
 
 def train(layers: list[np.ndarray], samples: Samples, steps: int, batch: int, rate: float, seed: int,
-          progress: Callable[[float], None] | None = None, pull: float = 0.0) -> list[np.ndarray]:
+          progress: Callable[[float], None] | None = None, quantum: float = 0.0) -> list[np.ndarray]:
     """Adam with a cosine schedule over random batches; returns new layers.
 
     Parameters
@@ -110,9 +110,9 @@ def train(layers: list[np.ndarray], samples: Samples, steps: int, batch: int, ra
         Highest learning rate.
     progress : callable, optional
         Called with a fraction every few steps; may raise to cancel.
-    pull : float
-        After each step every weight goes back towards where it started by this part of the learning rate: weights that
-        gain little stay where they were, and cost nothing to send.
+    quantum : float
+        When positive, what comes back differs from `layers` by whole multiples of it, and the network is trained as
+        it will be after that rounding (straight-through).
     """
     start = layers
     rng = np.random.default_rng(seed)
@@ -122,9 +122,10 @@ def train(layers: list[np.ndarray], samples: Samples, steps: int, batch: int, ra
     beta1, beta2 = 0.9, 0.99
     for step in range(steps):
         part = samples.take(rng.integers(0, len(samples), batch))
-        activations = _forward(layers, part.inputs)
+        rounded = _rounded(layers, start, quantum)
+        activations = _forward(rounded, part.inputs)
         _, slope = _loss(activations[-1], part)
-        gradients = _backward(layers, activations, slope / batch)
+        gradients = _backward(rounded, activations, slope / batch)
         warm = min(1.0, (step + 1) / 100)
         now = rate * warm * 0.5 * (1 + np.cos(np.pi * step / steps)) + 1e-6
         correction = np.sqrt(1 - beta2 ** (step + 1)) / (1 - beta1 ** (step + 1))
@@ -132,16 +133,19 @@ def train(layers: list[np.ndarray], samples: Samples, steps: int, batch: int, ra
             mean += (1 - beta1) * (gradient - mean)
             square += (1 - beta2) * (gradient * gradient - square)
             layer -= np.float32(now * correction) * mean / (np.sqrt(square) + 1e-8)
-        if pull:
-            for layer, origin in zip(layers, start, strict=True):
-                moved = layer - origin
-                layer[:] = origin + np.sign(moved) * np.maximum(np.abs(moved) - np.float32(pull * now), 0)
         if step % 20 == 0:
             _keep_exact(layers)
             if progress is not None:
                 progress(step / steps)
     _keep_exact(layers)
-    return layers
+    return _rounded(layers, start, quantum)
+
+
+def _rounded(layers: list[np.ndarray], start: list[np.ndarray], quantum: float) -> list[np.ndarray]:
+    if not quantum:
+        return layers
+    return [origin + np.rint((layer - origin) * np.float32(1 / quantum)) * np.float32(quantum)
+            for layer, origin in zip(layers, start, strict=True)]
 
 
 def _keep_exact(layers: list[np.ndarray]) -> None:

@@ -12,23 +12,25 @@ import numpy as np
 
 from ...entropy import GroupDecoder, encode_groups
 from ...errors import FormatError
-from .network import IntegerNetwork
+from .network import WEIGHT_ONE, IntegerNetwork
 from .training import Samples, code_length, to_float, to_integer, train
 
-_STEP_SIZES = (4, 8, 16)
-_MAX_CHANGE = 1 << 15
-_RATE = 2e-3
+LARGE = 8_000_000
+COARSE, FINE = 6, 4
+"""Changes are whole multiples of so many 1/128, in volumes below LARGE voxels and in others."""
+
+_RATE = 3e-3
 
 
 def tune(base: IntegerNetwork, samples: Samples, steps: int, batch: int, n_voxels: int,
          progress: Callable[[float], None]) -> list[np.ndarray] | None:
-    """Fine-tune and round.
+    """Fine-tune to rounded changes.
 
     Parameters
     ----------
     base : IntegerNetwork
     samples : Samples
-        Of the volume; a tenth is held back to choose how coarse the rounding is.
+        Of the volume; a tenth is held back to see whether the change pays for itself.
     steps, batch : int
     n_voxels : int
         Of the volume: what the change costs is weighed against what it saves on so many.
@@ -44,18 +46,12 @@ def tune(base: IntegerNetwork, samples: Samples, steps: int, batch: int, n_voxel
         return None
     order = np.random.default_rng(1).permutation(len(samples))
     held, used = samples.take(order[:min(n_held, 30_000)]), samples.take(order[n_held:])
-    best_bits, best = code_length(to_float(base), held) * n_voxels, None
     start = to_float(base)
-    tuned = train(start, used, steps, batch, _RATE, 1, progress)
-    for size in _STEP_SIZES:
-        changes = [(np.rint((new - old) * (128 / size)) * size).astype(np.int32)
-                   for new, old in zip(tuned, start, strict=True)]
-        network = to_integer([old + change / np.float32(128) for old, change in zip(start, changes, strict=True)])
-        changes = [(new.astype(np.int32) - old) for new, old in zip(network.weights, base.weights, strict=True)]
-        bits = code_length(to_float(network), held) * n_voxels + 8 * len(pack_change(changes))
-        if bits < best_bits:
-            best_bits, best = bits, changes
-    return best
+    quantum = (COARSE if n_voxels < LARGE else FINE) / WEIGHT_ONE
+    tuned = to_integer(train(start, used, steps, batch, _RATE, 1, progress, quantum))
+    changes = [new.astype(np.int32) - old for new, old in zip(tuned.weights, base.weights, strict=True)]
+    gain = code_length(start, held) - code_length(to_float(tuned), held)
+    return changes if gain * n_voxels > 8 * len(pack_change(changes)) else None
 
 
 def apply_change(base: IntegerNetwork, changes: list[np.ndarray]) -> IntegerNetwork:
