@@ -6,6 +6,7 @@ Only the encoder runs this, so floats may be used freely; the result is a handfu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def _survey(slabs: Sequence[np.ndarray]) -> tuple[np.dtype, UsedPatterns, int, i
 
 def _trial_slices(slabs: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:
     """A few whole slices out of the middle of the volume, (slices, j, i)."""
-    slab = next(slab for slab in [slabs[len(slabs) // 2], *slabs] if slab.size)
+    slab = next(slab for slab in chain([slabs[len(slabs) // 2]], slabs) if slab.size)
     slices = slab.reshape(-1, *slab.shape[-2:]) if slab.ndim > 1 else slab.reshape(1, 1, -1)
     chosen = np.linspace(0, len(slices) - 1, _TRIAL_SLICES + 2)[1:-1].round().astype(int)
     return np.ascontiguousarray(slices[np.unique(chosen)], dtype)
