@@ -18,9 +18,11 @@ from .checksum import combined_digest, slice_digests
 from .codecs import Codec, Progress, codec_ids, get_codec
 from .codecs.raw import RawCodec
 from .container import CODED, VERBATIM, StoredSlab, Writer
-from .errors import UnsupportedError
+from .errors import MedCompressError, UnsupportedError
 from .header import Header, check_grid
 from .lazy import LazyArray, LazyVolume
+from .metrics import Errors
+from .quality import NearLossless
 from .samples import SampleMap
 from .slabs import SlabGrid, SlabSequence, ordered_map
 from .volume import Volume
@@ -30,6 +32,8 @@ from .volume import Volume
 LABEL_CHANGES = 0.1
 LABEL_VALUES = 4096
 _PROBED_SLICES = 16
+
+_BOUNDED_CODEC = "neural"
 
 # Share of the work, for the progress callback.
 _FITTED = 0.2
@@ -68,7 +72,7 @@ def chosen(codec: str, preset: str | None, voxels: np.ndarray | LazyArray) -> tu
 
 
 def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, preset: str | None, threads: int,
-                  progress: Progress) -> None:
+                  progress: Progress, quality: NearLossless | None = None) -> None:
     """Write a volume to an empty binary file that is open for writing and seeking.
 
     Parameters
@@ -83,13 +87,19 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     threads : int
     progress : callable
         Called in this thread with a fraction in [0, 1]; may raise to cancel.
+    quality : NearLossless, optional
+        Lossless without it. With it the coded slabs are kept in memory until the last one is done, because the header
+        before them says what was reached.
 
     Raises
     ------
     UnsupportedError
-        No such codec or preset, or the volume is beyond a limit of the format.
+        No such codec or preset, the volume is beyond a limit of the format, or codec or volume cannot have the quality.
     """
     voxels = volume.as_frames()
+    if quality is not None and quality.max_error:
+        _encode_bounded_volume(volume, voxels, file, codec, preset, threads, progress, quality.max_error)
+        return
     codec_class, preset = chosen(codec, preset, voxels)
     grid = SlabGrid.choose(voxels.shape, codec_class.slab_slices)
     check_grid(grid, UnsupportedError)  # before any work is done
@@ -120,6 +130,51 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
         file.seek(0)
         file.truncate()
         write(raw, next(iter(raw.presets)))
+
+
+def _encode_bounded_volume(volume: Volume | LazyVolume, voxels: np.ndarray, file: BinaryIO, codec: str,
+                           preset: str | None, threads: int, progress: Progress, max_error: int) -> None:
+    codec_class, preset = chosen(codec if codec != "auto" else _BOUNDED_CODEC, preset, voxels)
+    if not codec_class.near_lossless:
+        raise UnsupportedError(f"The codec {codec_class.codec_id!r} is lossless only; use {_BOUNDED_CODEC!r} for a "
+                               "bound on the error.")
+    grid = SlabGrid.choose(voxels.shape, codec_class.slab_slices)
+    check_grid(grid, UnsupportedError)
+    progress(0.0)
+    samples, bound = SampleMap.fit_bounded(SlabSequence(voxels, grid), max_error)
+    mapped = SlabSequence(voxels, grid, lambda slab: samples.forward(slab)[0])
+    fitted = codec_class.fit(mapped, samples.maximum, preset, volume.spacing,
+                             lambda fraction: progress(_FITTED * fraction), bound)
+    slabs, errors = [], Errors()
+    digests = np.empty((*voxels.shape[:2], 32), dtype=np.uint8)
+    encoded = ordered_map(lambda slab: _encode_bounded(slab, samples, fitted, max_error), SlabSequence(voxels, grid),
+                          threads)
+    with closing(encoded) as results:
+        for number, (stored, slab_errors, digests[grid.ranges(number)]) in enumerate(results):
+            slabs.append(stored)
+            errors.add(slab_errors)
+            progress(_FITTED + (1 - _FITTED) * (number + 1) / len(grid))
+    header = Header(volume.shape, volume.dtype, volume.axes, volume.sequence, fitted.codec_id, fitted.get_config(),
+                    preset, samples.get_config(),
+                    {"kind": "near-lossless", "max_error": max_error, "reached": errors.as_dict()},
+                    grid.frames, grid.slices)
+    writer = Writer(file, header, volume.ijk_to_ras, volume.metadata, fitted.model)
+    for stored in slabs:
+        writer.append(stored)
+    writer.finish(combined_digest(digests))
+
+
+def _encode_bounded(slab: np.ndarray, samples: SampleMap, codec: Codec,
+                    max_error: int) -> tuple[StoredSlab, Errors, np.ndarray]:
+    """A slab as it is stored, decoded again to prove the bound; what it is off by; digests of the decoded slices."""
+    payload = codec.encode(samples.forward(slab)[0])
+    decoded = samples.inverse(codec.decode(payload, slab.shape))
+    errors = Errors.between(slab, decoded)
+    if errors.maximum > max_error:
+        raise MedCompressError(f"A voxel would be off by {errors.maximum}, more than the {max_error} asked for, so "
+                               "nothing was stored; please report this as an error of MedCompress.")
+    digests = slice_digests(decoded)
+    return StoredSlab(payload, b"", CODED, combined_digest(digests)[:8]), errors, digests
 
 
 def _encode(slab: np.ndarray, samples: SampleMap, codec: Codec, raw: RawCodec) -> tuple[StoredSlab, int, np.ndarray]:

@@ -51,7 +51,8 @@ class Header:
     samples_config : dict
         `SampleMap.get_config()`.
     quality : dict
-        {"kind": "lossless"}.
+        {"kind": "lossless"}, or {"kind": "near-lossless", "max_error": whole number, "reached": {...}} where no voxel
+        is off by more; `reached` is what was measured, for information.
     slab_frames, slab_slices : int
         Of one slab, see `SlabGrid`.
     """
@@ -149,9 +150,16 @@ class Header:
             raise error(f"Axes {self.axes!r} and the sequence axis do not fit together.")
         if self.sequence and len(self.sequence.values) != self.shape[0]:
             raise error(f"The sequence axis has {len(self.sequence.values)} values for {self.shape[0]} frames.")
-        if self.quality != {"kind": "lossless"}:
+        if not _is_quality(self.quality):
             raise error("The file asks for a kind of quality that this version does not know; update MedCompress.")
         check_grid(self.grid, error)
+
+
+def _is_quality(quality: dict) -> bool:
+    if quality.get("kind") == "near-lossless":
+        return (set(quality) == {"kind", "max_error", "reached"} and type(quality["max_error"]) is int
+                and quality["max_error"] > 0 and isinstance(quality["reached"], dict))
+    return quality == {"kind": "lossless"}
 
 
 def check_grid(grid: SlabGrid, error: type[Exception]) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .errors import UnsupportedError
+
 # About 8 million voxels: enough for a codec's statistics, little enough that several slabs fit in memory with all
 # that coding them needs (some ten times their int32 samples).
 SLAB_VOXELS = 1 << 23
@@ -115,6 +117,20 @@ class SlabSequence(Sequence):
             raise IndexError(number)
         slab = np.ascontiguousarray(self._voxels[self._grid.ranges(number)])
         return slab if self._mapping is None else self._mapping(slab)
+
+
+def slice_bounds(slices: slice, k_count: int) -> tuple[int, int]:
+    """First slice and the one after the last, of `slices` understood as in indexing; UnsupportedError if there are none
+    or they do not follow each other."""
+    try:
+        start, stop, step = slices.indices(k_count)
+    except (AttributeError, TypeError):
+        raise UnsupportedError(f"Give slices as slice(start, stop), not {slices!r}.") from None
+    if step != 1:
+        raise UnsupportedError(f"Slices are returned as they follow each other; a step of {step} is not possible.")
+    if start >= stop:
+        raise UnsupportedError(f"There are no slices {slices.start} to {slices.stop} in a volume of {k_count}.")
+    return start, stop
 
 
 def ordered_map(function: Callable, items: Iterable, threads: int) -> Iterator:

@@ -40,11 +40,14 @@ class Codec(ABC):
         Preset name to one sentence for the user; the first is the default.
     slab_slices : int
         How many slices (k) a slab should have when the volume allows it.
+    near_lossless : bool
+        Whether `fit` takes a bound on the error.
     """
 
     codec_id: str
     presets: dict[str, str]
     slab_slices: int = 16
+    near_lossless: bool = False
 
     @classmethod
     @abstractmethod
@@ -64,6 +67,8 @@ class Codec(ABC):
             A hint only: it may steer choices, never exactness.
         progress : callable, optional
             Called with a fraction in [0, 1]; may raise to cancel.
+        quality : SampleBound, optional
+            What decoded samples may be off by, for codecs that are `near_lossless`; without it they are exact.
         """
 
     @classmethod

@@ -24,7 +24,8 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import FormatError, UnsupportedError
-from .choice import DTYPES, SAMPLE_BITS, choose
+from ..quality import SampleBound
+from .choice import DTYPES, SAMPLE_BITS, choose, choose_bounded
 from .intervals import bases, count, pack_intervals, rank, unpack_intervals
 from .patterns import NOT_FITTED, from_patterns, pattern_dtype, to_patterns
 from .residue import decode_residue, encode_residue
@@ -76,6 +77,21 @@ class SampleMap:
             No voxels, or a type that is not among `DTYPES`.
         """
         return cls(**choose(slabs))
+
+    @classmethod
+    def fit_bounded(cls, slabs: Sequence[np.ndarray], max_error: int) -> tuple[SampleMap, SampleBound]:
+        """A map for near-lossless coding, and the bound in its samples; one pass over the slabs.
+
+        Differences of samples inside the bound's interval are differences of voxels. A lone value at an end of the
+        range and well away from the rest is padding: it lies outside the interval, so it stays exact.
+
+        Raises
+        ------
+        UnsupportedError
+            The voxels are no integers, or of a range of more than 24 bits; or as in `fit`.
+        """
+        fields, bound = choose_bounded(slabs, max_error)
+        return cls(**fields), bound
 
     @property
     def maximum(self) -> int:

@@ -11,6 +11,7 @@ from itertools import chain
 import numpy as np
 
 from ..errors import UnsupportedError
+from ..quality import SampleBound
 from .intervals import TABLE_LIMIT, UsedPatterns, close_gaps, count, pack_intervals, rank
 from .patterns import EXACT_MULTIPLE, from_patterns, multiples, pattern_dtype, to_patterns
 
@@ -19,6 +20,7 @@ SAMPLE_BITS = 24
 
 DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 
+_PADDING_GAP = 16  # a lone value at least so far beyond all others is padding
 _TRIAL_SLICES = 2
 _TRIAL_VOXELS = 2**16  # for the split, which is tried at twenty places
 _WORTH = 0.999  # a table or a finer split has to save this much
@@ -47,6 +49,29 @@ def choose(slabs: Sequence[np.ndarray]) -> dict:
             best = cost, candidate, shift
     _, (starts, stops), shift = best
     return {"dtype": dtype, "zeros": zeros, "scale": scale, "starts": starts, "stops": stops, "shift": shift}
+
+
+def choose_bounded(slabs: Sequence[np.ndarray], max_error: int) -> tuple[dict, SampleBound]:
+    """The fields of a `SampleMap` in whose samples voxels may be off by `max_error`, and what that means there."""
+    dtype, used, bits, _ = _survey(slabs)
+    if dtype.kind == "f":
+        raise UnsupportedError(f"A bound on the error needs integer voxels, and these are {dtype.name}; store them "
+                               "lossless, or convert them first.")
+    zeros = (bits & -bits).bit_length() - 1 if bits else 0
+    starts, stops = used.starts >> np.uint64(zeros), used.stops >> np.uint64(zeros)
+    gaps = [int(start) - int(stop) for start, stop in ((starts[1], stops[0]), (starts[-1], stops[-2]))] \
+        if len(starts) > 1 else [0, 0]
+    low, high = (int(gap >= max(2 * max_error + 2, _PADDING_GAP)) for gap in gaps)
+    if low + high == len(starts):                        # two lone values: one of them is what is imaged
+        high = 0
+    inner = slice(low, len(starts) - high)
+    starts = np.concatenate([starts[:low], starts[inner][:1], starts[inner.stop:]])
+    stops = np.concatenate([stops[:low], stops[inner][-1:], stops[inner.stop:]])
+    maximum = count(starts, stops) - 1
+    if maximum >> SAMPLE_BITS:
+        raise UnsupportedError("A bound on the error needs voxels of a range of at most 24 bits; store these lossless.")
+    fields = {"dtype": dtype, "zeros": zeros, "scale": None, "starts": starts, "stops": stops, "shift": 0}
+    return fields, SampleBound(max_error >> zeros, low, maximum - high)
 
 
 def estimated_bits(samples: np.ndarray) -> float:

@@ -40,6 +40,7 @@ class NeuralCodec(Codec):
     codec_id = "neural"
     presets: ClassVar[dict[str, str]] = {name: preset.summary for name, preset in PRESETS.items()}
     slab_slices = 24
+    near_lossless = True
 
     def __init__(self, predictor: Predictor, radii: Sequence[Sequence[int]], base: IntegerNetwork, change: bytes,
                  bound: SampleBound | None = None):

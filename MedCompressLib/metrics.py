@@ -1,0 +1,65 @@
+"""How far decoded voxels are off. Leaf module."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Errors:
+    """Differences between two integer arrays, summed up slab by slab.
+
+    Attributes
+    ----------
+    voxels, changed : int
+        How many were compared, and how many differ.
+    maximum : int
+        Largest absolute difference.
+    squares : int
+        Sum of the squared differences.
+    low, high : int or None
+        Smallest and largest original value.
+    """
+
+    voxels: int = 0
+    changed: int = 0
+    maximum: int = 0
+    squares: int = 0
+    low: int | None = None
+    high: int | None = None
+
+    @classmethod
+    def between(cls, original: np.ndarray, decoded: np.ndarray) -> Errors:
+        """Of two integer arrays of the same shape, which must not be empty; exact for differences below 2**31."""
+        difference = decoded.astype(np.int64) - original.astype(np.int64)
+        return cls(difference.size, int(np.count_nonzero(difference)), int(np.abs(difference).max()),
+                   int((difference * difference).sum()), int(original.min()), int(original.max()))
+
+    def add(self, other: Errors) -> None:
+        """Take in another part of the same volume."""
+        self.voxels += other.voxels
+        self.changed += other.changed
+        self.maximum = max(self.maximum, other.maximum)
+        self.squares += other.squares
+        self.low = other.low if self.low is None else min(self.low, other.low)
+        self.high = other.high if self.high is None else max(self.high, other.high)
+
+    @property
+    def rmse(self) -> float:
+        """Root of the mean squared difference, in the units of the voxels."""
+        return math.sqrt(self.squares / self.voxels)
+
+    @property
+    def psnr(self) -> float:
+        """Peak signal-to-noise ratio in dB; the peak is `high - low`. Infinite where nothing differs."""
+        peak = self.high - self.low
+        return 20 * math.log10(peak / self.rmse) if self.rmse and peak else math.inf
+
+    def as_dict(self) -> dict:
+        """Plain JSON: `max_error`, `changed_voxels` (a fraction), `rmse`, `peak` and, if finite, `psnr_db`."""
+        facts = {"max_error": self.maximum, "changed_voxels": self.changed / self.voxels, "rmse": self.rmse,
+                 "peak": self.high - self.low}
+        return facts if math.isinf(self.psnr) else {**facts, "psnr_db": self.psnr}
