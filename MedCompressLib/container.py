@@ -122,13 +122,13 @@ class Writer:
         fixed = _FIXED.pack(MAGIC, VERSION, 0, len(self._header), crc32c(self._header), len(self._metadata),
                             crc32c(self._metadata), len(self._index), crc32c(index), crc32c(self._model),
                             len(self._model), self._offset, voxel_digest, *self._matrix)
-        self._file.seek(FIXED_LENGTH + len(self._header) + len(self._metadata))
-        self._write(index)
-        self._file.seek(0)
-        self._write(fixed, _CRC.pack(crc32c(fixed)))
+        self._write(index, at=FIXED_LENGTH + len(self._header) + len(self._metadata))
+        self._write(fixed, _CRC.pack(crc32c(fixed)), at=0)
 
-    def _write(self, *sections: bytes) -> None:
+    def _write(self, *sections: bytes, at: int | None = None) -> None:
         try:
+            if at is not None:
+                self._file.seek(at)  # brings to the disk what is still in a buffer, so it may fail
             for section in sections:
                 self._file.write(section)
         except OSError as error:
