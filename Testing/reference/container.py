@@ -24,7 +24,7 @@ MAX_SLICE_VOXELS = 2**26
 MAX_SLAB_VOXELS = 2**24
 MAX_SLABS = 2**20
 MAX_HEADER = 2**22
-MAX_METADATA = 2**25
+MAX_METADATA = 2**24
 MAX_MODEL = 2**26
 MAX_NESTING = 100
 MAX_METADATA_NESTING = 64
@@ -129,7 +129,11 @@ def check_header(header: dict) -> None:
     require(isinstance(shape, list) and len(shape) == len(axes), "a shape without the axes")
     require(all(type(n) is int and 1 <= n <= MAX_AXIS for n in shape), "the shape")
     require(header["dtype"] in DTYPES, "unknown dtype")
-    require(header["quality"] == {"kind": "lossless"}, "unknown quality")
+    quality = header["quality"]
+    require(isinstance(quality, dict) and quality.get("kind") in ("lossless", "near-lossless"), "unknown quality")
+    lossless = quality == {"kind": "lossless"}
+    require(lossless or (set(quality) == {"kind", "max_error", "reached"} and type(quality["max_error"]) is int
+                         and quality["max_error"] > 0 and isinstance(quality["reached"], dict)), "the quality")
     require((sequence is not None) == ("t" in axes), "a sequence is there exactly with a t axis")
     if sequence is not None:
         require(isinstance(sequence, dict) and set(sequence) == {"index_name", "unit", "values"}, "the sequence")

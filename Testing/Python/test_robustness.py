@@ -1,0 +1,273 @@
+"""Damaged files by the hundred, killed writers, full disks. docs/robustness.md says how to run more of each."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import surgery
+from robustness.fuzz import BYTES, CORPUS, TARGETS, fuzz, is_good, limited_memory, outcome
+from robustness.kills import kill_writers
+
+import MedCompressLib as mc
+from MedCompressLib.codecs import codec_ids
+from MedCompressLib.image_files import SUFFIXES
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+COUNT = int(os.environ.get("MEDCOMPRESS_FUZZ_COUNT", 200))
+SEED = int(os.environ.get("MEDCOMPRESS_FUZZ_SEED", 1))
+
+
+def fixture(name: str) -> surgery.File:
+    return surgery.File.split((FIXTURES / f"{name}.mcz").read_bytes())
+
+
+def refusal(file: surgery.File) -> str:
+    """What is said against a file that must be refused, quickly and without taking much memory."""
+    data = file.join()
+    with limited_memory(BYTES):
+        result = outcome(data)
+    assert result == "refused"
+    with pytest.raises(mc.FormatError) as caught:
+        mc.decompress(data, threads=1)
+    assert not mc.verify(data, threads=1).ok
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_mutated_files(target):
+    results = fuzz(target, COUNT, SEED)
+    print(f"{target}: {COUNT} files, seed {SEED}, {dict(results)}")
+    assert results["broken"] == 0 and results["refused"] > COUNT / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_many_mutated_files(target):
+    assert fuzz(target, 20_000, SEED + 1)["broken"] == 0
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("*.mcz")), ids=lambda path: path.stem)
+def test_corpus(path):
+    """Files that reached new lines of the library when they were found, and those that once broke something."""
+    assert is_good(outcome(path.read_bytes()))
+
+
+# Decompression bombs
+
+
+def test_metadata_that_inflates_far():
+    file = fixture("metadata")
+    squeezer = zlib.compressobj(1)
+    file.metadata = b"".join(squeezer.compress(bytes(1 << 24)) for _ in range(24)) + squeezer.flush()
+    assert "metadata" in refusal(file)
+
+
+def test_intervals_that_inflate_far():
+    import base64
+
+    file = fixture("raw-plain")
+    fields = file.fields
+    fields["samples"]["intervals"] = base64.b64encode(zlib.compress(bytes(1 << 27), 9)).decode()[:2**18]
+    file.fields = fields
+    refusal(file)
+
+
+def test_residue_that_inflates_far():
+    file = fixture("raw-float32-noise")
+    plane = zlib.compress(bytes(1 << 28), 9)
+    file.slabs[0].residue = b"\x01" + len(plane).to_bytes(4, "little") + plane
+    refusal(file)
+
+
+@pytest.mark.parametrize("shape", [[2**31 - 1] * 3, [2**31, 1, 1], [1, 2**26, 2], [2**20, 2**10, 2**10], [0, 1, 1],
+                                   [-1, -1, 1], [1e3, 1, 1], [2**70, 1, 1], [True, 1, 1], [4, 4], []])
+def test_impossible_shapes(shape):
+    file = fixture("raw-plain")
+    file.fields = {**file.fields, "shape": shape}
+    refusal(file)
+
+
+@pytest.mark.parametrize("name", ["wavelet-tiny", "runs-tiny", "raw-plain"])
+def test_more_voxels_than_the_payload_holds(name):
+    """A slab of 16 million voxels is declared, which a payload of some hundred bytes may well be."""
+    file = fixture(name)
+    fields = file.fields
+    fields.update(shape=[16, 1024, 1024], slab={"frames": 1, "slices": 16})
+    file.fields, file.slabs = fields, file.slabs[:1]
+    refusal(file)
+
+
+@pytest.mark.parametrize("head", [
+    b"\xff" * 9 + b"\x01",                       # 2^63 groups
+    b"\x80\x80\x04",                             # 65536 groups, and nothing after
+    b"\xf1\x01" + b"\xff\xff\xff\x7f" * 241,     # each group with 2^28 symbols
+    b"\xf1\x01" + b"\x01" * 241 + b"\x1f\x00\x80\x80\x08" * 241,  # tables of 2^17 entries for single symbols
+])
+def test_tables_larger_than_their_use(head):
+    for name in ("wavelet-tiny", "runs-tiny"):
+        file = fixture(name)
+        file.slabs[0].payload = (b"\x01\x01\x01" if name == "runs-tiny" else b"") + head
+        refusal(file)
+
+
+def test_a_million_slabs_that_are_not_there():
+    file = fixture("raw-plain")
+    file.fields = {**file.fields, "shape": [2**20, 1, 1], "slab": {"frames": 1, "slices": 1}}
+    file.forced = {"slab_count": 2**20}
+    refusal(file)
+
+
+# JSON
+
+
+NO_JSON = [b"[" * 2**20, b"",
+           b'{"a":' * 2**18, b'{"a":' * 101 + b"1" + b"}" * 101, b"[" * 10**5 + b"]" * 10**5, b"null",
+           b"\xef\xbb\xbf{}", b"\xff\xfe", b'{"axes":NaN}', b'{"axes":"kji","axes":"kji"}',
+           b'{"shape":' + b"9" * 10**5 + b"}", b"{} {}", b"{}\0"]
+
+
+@pytest.mark.parametrize("text", NO_JSON)
+def test_text_that_is_no_json(text):
+    file = fixture("raw-plain")
+    file.header = text
+    refusal(file)
+    file = fixture("raw-plain")
+    file.set_metadata(text)
+    refusal(file)
+
+
+@pytest.mark.parametrize("text", [b"{}", b'{"shape":[' + b"1," * 10**6 + b"1]}", b'{"axes":"\\ud800"}'])
+def test_headers_that_say_nothing(text):
+    file = fixture("raw-plain")
+    file.header = text
+    refusal(file)
+
+
+def test_header_beyond_its_limit():
+    file = fixture("raw-plain")
+    file.header += b" " * 2**22
+    refusal(file)
+
+
+# Index
+
+
+def test_slabs_that_overlap_or_repeat():
+    whole = fixture("one-slice-slabs")
+    place = 220 + len(whole.header) + len(whole.metadata) + 32 * len(whole.slabs) + len(whole.model)
+    for number, offset in ((1, place), (0, place + 1), (0, 0), (3, 220), (1, 2**63), (1, 2**64 - 1)):
+        file = fixture("one-slice-slabs")
+        file.slabs[number].offset = offset
+        refusal(file)
+    swapped = fixture("one-slice-slabs")
+    swapped.slabs[0], swapped.slabs[1] = swapped.slabs[1], swapped.slabs[0]
+    refusal(swapped)
+    every_slab_the_first = fixture("one-slice-slabs")
+    for slab in every_slab_the_first.slabs:
+        slab.offset = place
+    refusal(every_slab_the_first)
+    longer = fixture("one-slice-slabs")
+    longer.slabs[0].payload_length = 2**32 - 1
+    refusal(longer)
+
+
+# Interrupted writing
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked to be killed")
+def test_killed_writers(tmp_path):
+    results = kill_writers(tmp_path, 5, SEED, "wavelet")
+    assert not [name for name in results if name.isupper()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked to be killed")
+@pytest.mark.parametrize("codec", codec_ids())
+def test_fifty_killed_writers(tmp_path, codec):
+    results = kill_writers(tmp_path, 50, SEED, codec)
+    print(dict(results))
+    assert not [name for name in results if name.isupper()]
+
+
+@contextmanager
+def largest_file(size: int):
+    """No file can grow beyond that size, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("suffix", [".mcz", *SUFFIXES])
+def test_full_disk(tmp_path, suffix):
+    path = tmp_path / f"volume{suffix}"
+    new = np.random.default_rng(0).integers(0, 1000, (20, 32, 32)).astype(np.int16)
+    mc.write(path, new // 10, threads=1)
+    before = contents(tmp_path)
+    for size in (0, 100, 10_000):
+        with largest_file(size), pytest.raises(mc.MedCompressError, match=r"^[^\n]* cannot be written[^\n]*\.$"):
+            mc.write(path, new, overwrite=True, threads=1)
+        assert contents(tmp_path) == before
+    mc.write(path, new, overwrite=True, threads=1)
+    assert np.array_equal(mc.read(path).voxels, new)
+
+
+def test_full_disk_while_the_first_file_is_written(tmp_path):
+    with largest_file(300), pytest.raises(mc.MedCompressError):
+        mc.write(tmp_path / "volume.mcz", np.arange(6000, dtype=np.int16).reshape(10, 20, 30))
+    assert contents(tmp_path) == {}
+
+
+FULL_FILE_SYSTEM = """
+import sys
+import numpy as np
+import MedCompressLib as mc
+from pathlib import Path
+folder = Path(sys.argv[1])
+new = np.random.default_rng(0).integers(0, 1000, (40, 64, 64)).astype(np.int16)
+mc.write(folder / "volume.mcz", new // 50, threads=1)
+before = (folder / "volume.mcz").read_bytes()
+try:
+    mc.write(folder / "volume.mcz", new, overwrite=True, threads=1)
+except mc.MedCompressError as error:
+    print(error)
+assert (folder / "volume.mcz").read_bytes() == before
+assert [path.name for path in folder.iterdir()] == ["volume.mcz"]
+"""
+
+
+def test_full_file_system(tmp_path):
+    """A small tmpfs in a mount namespace of its own, where the system lets us have one."""
+    def run_in_namespace(command: str, *arguments: str) -> subprocess.CompletedProcess:
+        mount = f"mount -t tmpfs -o size=192k tmpfs '{tmp_path}'"
+        return subprocess.run(["unshare", "-rm", "sh", "-c", f"{mount} && {command}", *arguments],
+                              capture_output=True, text=True, check=False)
+
+    if not shutil.which("unshare") or run_in_namespace("true").returncode:
+        pytest.skip("this system gives no mount namespace to hold a small file system")
+    result = run_in_namespace('exec "$0" -c "$1" "$2"', sys.executable, FULL_FILE_SYSTEM, str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert "No space left on device" in result.stdout and result.stdout.count("\n") == 1
+
+
+def test_reports_are_plain(tmp_path):
+    """What `info` says of every file of the corpus that it can read is JSON."""
+    for path in sorted(CORPUS.glob("*.mcz")):
+        try:
+            json.dumps(mc.info(path))
+        except mc.FormatError:
+            continue
