@@ -1,12 +1,13 @@
 """How small and how fast: our codecs beside gzip and, slice by slice, the standard image codecs.
 
-    python Testing/benchmark/run.py FOLDER [--json results.json] [--readme README.md] [--threads 2]
+    python Testing/benchmark/run.py FOLDER [--json results.json] [--readme README.md] [--threads 2] [--sizes-only]
 
 Every volume in the folder is coded and decoded by every codec, and every result is compared with the input; a codec
 that does not give the same voxels back has no figure. Sizes are whole: our files with header, index, checksums and
 tables; the standard codecs as the sum of their slices, without any container. Times are medians of three runs in
 memory, ours with `--threads` threads, the others with one, on voxels with their minimum subtracted (the standard codecs
-know no negative values). With --readme, the table between the two benchmark markers of that file is replaced.
+know no negative values). With --readme, the table between the two benchmark markers of that file is replaced. With
+--sizes-only everything runs once and no speeds are told: for machines that have other work at the same time.
 """
 
 from __future__ import annotations
@@ -50,12 +51,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--readme", type=Path)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sizes-only", action="store_true")
+    parser.add_argument("--codecs", nargs="+", default=[codec for codec in codec_ids() if codec != "raw"],
+                        help="which of our own")
     options = parser.parse_args()
     figures = []
     for path in sorted(path for path in options.folder.iterdir() if path.name.endswith((".nrrd", ".nii.gz", ".mha"))):
         volume = read(path)
-        for name, encode, decode, same in codecs_for(volume, options.threads):
-            figure = measure(path.name.split(".")[0], name, volume, encode, decode, same)
+        for name, encode, decode, same in codecs_for(volume, options.codecs, options.threads):
+            figure = measure(path.name.split(".")[0], name, volume, encode, decode, same,
+                             repeats=1 if options.sizes_only else REPEATS)
             if figure:
                 figures.append(figure)
                 print(f"{figure.volume:34} {figure.codec:12} {figure.bits_per_voxel:7.3f} bits per voxel  "
@@ -67,17 +72,18 @@ def main() -> None:
     if options.readme:
         text = options.readme.read_text()
         before, after = text.split(BEGIN)[0], text.split(END)[1]
-        options.readme.write_text(f"{before}{BEGIN}\n{markdown(figures)}{END}{after}")
+        table = markdown(figures) if options.sizes_only else markdown(figures) + speeds(figures)
+        options.readme.write_text(f"{before}{BEGIN}\n{table}{END}{after}")
 
 
-def codecs_for(volume: Volume, threads: int) -> list[tuple[str, Callable, Callable, Callable]]:
+def codecs_for(volume: Volume, ours: list[str], threads: int) -> list[tuple[str, Callable, Callable, Callable]]:
     """(name, encode, decode, equality) of each codec that suits a volume; encoded data is a list of bytes."""
     frames = volume.as_frames()
     rows = [("gzip -6", lambda: [gzip.compress(frames.tobytes(), 6)], lambda data: gzip.decompress(data[0]),
              lambda raw: raw == frames.tobytes())]
     is_label_map = choose_codec(frames) == "runs"
-    for codec_id in codec_ids():
-        if codec_id != "raw" and (codec_id == "runs") == is_label_map:
+    for codec_id in ours:
+        if (codec_id == "runs") == is_label_map:
             rows.append((codec_id, lambda codec_id=codec_id: [compress(volume, codec_id, threads=threads)],
                          lambda data: decompress(data[0], threads=threads), volume.equals))
     return rows + standard_codecs(frames)
@@ -109,11 +115,11 @@ def standard_codecs(frames: np.ndarray) -> list[tuple[str, Callable, Callable, C
 
 
 def measure(volume_name: str, name: str, volume: Volume, encode: Callable, decode: Callable,
-            same: Callable) -> Figure | None:
+            same: Callable, repeats: int) -> Figure | None:
     """Run a codec; None, and a line on standard error, when it is not installed or does not restore the volume."""
     encoding, decoding = [], []
     try:
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             start = time.perf_counter()
             data = encode()
             encoded = time.perf_counter()
@@ -132,17 +138,24 @@ def measure(volume_name: str, name: str, volume: Volume, encode: Callable, decod
 
 
 def markdown(figures: list[Figure]) -> str:
-    """A table of bits per voxel, a row for each volume, and the median speeds below it."""
+    """A table of bits per voxel, a row for each volume."""
     names = list(dict.fromkeys(figure.codec for figure in figures))
     lines = ["| bits per voxel | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
     for volume in dict.fromkeys(figure.volume for figure in figures):
         found = {figure.codec: figure for figure in figures if figure.volume == volume}
         cells = [f"{found[name].bits_per_voxel:.3f}" if name in found else "" for name in names]
         lines.append(f"| {volume} | " + " | ".join(cells) + " |")
-    for label, field in (("encode, Mvoxel/s", "encode_mvoxels"), ("decode, Mvoxel/s", "decode_mvoxels")):
-        speeds = [statistics.median(getattr(f, field) for f in figures if f.codec == name) for name in names]
-        lines.append(f"| *{label}* | " + " | ".join(f"{speed:.1f}" for speed in speeds) + " |")
     return "\n".join(lines) + "\n"
+
+
+def speeds(figures: list[Figure]) -> str:
+    """Two more rows: the median speed of each codec over its volumes, both ways."""
+    names = list(dict.fromkeys(figure.codec for figure in figures))
+    lines = ""
+    for label, field in (("encode", "encode_mvoxels"), ("decode", "decode_mvoxels")):
+        medians = [statistics.median(getattr(f, field) for f in figures if f.codec == name) for name in names]
+        lines += f"| *{label}, Mvoxel/s* | " + " | ".join(f"{speed:.1f}" for speed in medians) + " |\n"
+    return lines
 
 
 if __name__ == "__main__":
