@@ -6,9 +6,11 @@
     part = mc.decompress("chest.mcz", slices=slice(40, 56))
     with mc.open("chest.mcz") as lazy:
         middle = lazy[len(lazy) // 2]
+    mc.pack("series", "series.mcz")                 # DICOM files, byte for byte
+    mc.unpack("series.mcz", "restored")
 """
 
-from .api import VerifyReport, compress, decompress, info, open, read, verify, write
+from .api import VerifyReport, compress, decompress, info, open, pack, read, unpack, verify, write
 from .errors import Cancelled, FormatError, MedCompressError, UnsupportedError
 from .lazy import LazyVolume
 from .volume import SequenceAxis, Volume
@@ -16,4 +18,5 @@ from .volume import SequenceAxis, Volume
 __version__ = "0.1.0"
 
 __all__ = ["Cancelled", "FormatError", "LazyVolume", "MedCompressError", "SequenceAxis", "UnsupportedError",
-           "VerifyReport", "Volume", "compress", "decompress", "info", "open", "read", "verify", "write"]
+           "VerifyReport", "Volume", "compress", "decompress", "info", "open", "pack", "read",
+           "unpack", "verify", "write"]

@@ -1,4 +1,4 @@
-"""What users of the library call: read, write, open, compress, decompress, verify, info.
+"""What users of the library call: read, write, open, compress, decompress, pack, unpack, verify, info.
 
 Every function that can fail on what it is given raises a `MedCompressError` (a `ValueError`) with one sentence that
 says what is wrong and what to do.
@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .codecs import Progress
-from .container import MAGIC, VERBATIM, VERSION, Reader
+from .container import MAGIC, START_LENGTH, VERBATIM, VERSION, Reader, is_archive
 from .decode import SlabDecoder, StoredSlabs, check_digest, decode_volume, decodes_to
 from .encode import encode_volume
 from .errors import FormatError, MedCompressError, UnsupportedError
@@ -31,6 +31,7 @@ SUFFIX = ".mcz"
 # DICOM files (PS3.10) begin with 128 bytes for any use, then this.
 _DICOM_START, _DICOM_MAGIC = 128, b"DICM"
 
+_ARCHIVE = "archive"
 _BYTES = (bytes, bytearray, memoryview)
 Source = bytes | bytearray | memoryview | str | os.PathLike | BinaryIO
 
@@ -72,7 +73,7 @@ def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", pres
 
 def decompress(data: Source, slices: slice | None = None, threads: int | None = None,
                progress: Progress | None = None) -> Volume:
-    """Restore the volume of an `.mcz` file, or some slices of it.
+    """Restore the volume of an `.mcz` file, or some slices of it; of an archive, that of its series.
 
     Parameters
     ----------
@@ -97,6 +98,8 @@ def decompress(data: Source, slices: slice | None = None, threads: int | None = 
         No such file, or no such slices.
     """
     with _opened(data) as file:
+        if _holds_archive(file):
+            return _series_volume(file, data, None, slices, _threads(threads))
         return decode_volume(Reader(file), slices, _threads(threads), _rising(progress))
 
 
@@ -110,7 +113,7 @@ def read(path: str | os.PathLike, series_uid: str | None = None, threads: int | 
     ----------
     path : str or path
     series_uid : str, optional
-        Which series, when a DICOM folder holds several (`dicom.list_series` names them).
+        Which series, when a DICOM folder or an archive holds several (`dicom.list_series` names them).
     threads, progress
         As in `compress`; for `.mcz` files.
 
@@ -125,6 +128,9 @@ def read(path: str | os.PathLike, series_uid: str | None = None, threads: int | 
     if kind == "DICOM":
         from .dicom import read_series
         return read_series(path, series_uid)
+    if kind == _ARCHIVE:
+        with _opened(path) as file:
+            return _series_volume(file, path, series_uid, None, _threads(threads))
     if series_uid is not None:
         raise UnsupportedError(f"{path} is not DICOM, so there is no series to choose in it.")
     if kind == SUFFIX:
@@ -165,6 +171,9 @@ def open(data: Source, series_uid: str | None = None, threads: int | None = None
     kind = _kind(Path(data)) if isinstance(data, (str, os.PathLike)) else SUFFIX
     if kind == SUFFIX:
         file = _open_file(data)
+        if _holds_archive(file):
+            with file:
+                return LazyVolume.of(_series_volume(file, data, series_uid, None, threads), threads)
         try:
             reader = Reader(file)
             header = reader.header
@@ -175,7 +184,7 @@ def open(data: Source, series_uid: str | None = None, threads: int | None = None
             if isinstance(error, FormatError) and not isinstance(data, _BYTES):
                 raise FormatError(f"{data}: {error}") from error
             raise
-    if kind == "DICOM" or series_uid is not None:
+    if kind in ("DICOM", _ARCHIVE) or series_uid is not None:
         return LazyVolume.of(read(data, series_uid), threads)
     from .image_files import open_image
     return open_image(data, threads)
@@ -226,6 +235,72 @@ def write(path: str | os.PathLike, volume: Volume | LazyVolume | np.ndarray, cod
                                    "report this as an error of MedCompress.")
 
 
+def pack(folder: str | os.PathLike, path: str | os.PathLike, codec: str = "auto", preset: str | None = None,
+         series_uid: str | None = None, others: str = "keep", progress: Progress | None = None,
+         threads: int | None = None, overwrite: bool = False) -> None:
+    """Archive the files of a folder: images as volumes through a codec, and every other byte of every file.
+
+    The archive takes its name only when each file has been restored from it and found to be the same, byte for byte.
+    Its volume is read like that of any `.mcz` file (`read`, `decompress`), without unpacking.
+
+    Parameters
+    ----------
+    folder : str or path
+        With DICOM files, in subfolders too; or a single file. Series that are no volumes are archived as well.
+    path : str or path
+        By custom it ends in `.mcz`.
+    codec, preset, progress, threads
+        As in `compress`.
+    series_uid : str, optional
+        Archive only the files of this series.
+    others : str
+        What to do with files that are no DICOM images that can be read: "keep" them, byte for byte too, or "refuse"
+        the folder and name them.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    MedCompressError
+        There is nothing to archive, a file cannot be read, or what `write` raises.
+    """
+    from .dicom_archive import pack_folder
+
+    pack_folder(Path(folder), path, codec, preset, series_uid, others, _rising(progress), _threads(threads), overwrite)
+
+
+def unpack(data: Source, folder: str | os.PathLike, progress: Progress | None = None, threads: int | None = None,
+           overwrite: bool = False) -> list[str]:
+    """Restore the files of an archive, byte for byte. None of them appears before all have been proven.
+
+    Parameters
+    ----------
+    data : bytes-like, path or binary file
+    folder : str or path
+        Where to write them; it is made if it is not there.
+    progress, threads
+        As in `compress`.
+    overwrite : bool
+        Whether files that exist may be replaced.
+
+    Returns
+    -------
+    list of str
+        Their names, with folders, in `folder`.
+
+    Raises
+    ------
+    FormatError
+        The file is no archive, or is damaged.
+    MedCompressError
+        A file exists, or the folder cannot be written.
+    """
+    from .dicom_archive import unpack_folder
+
+    with _opened(data) as file:
+        return unpack_folder(file, Path(folder), _rising(progress), _threads(threads), overwrite)
+
+
 @dataclass(frozen=True)
 class VerifyReport:
     """What `verify` found.
@@ -242,7 +317,8 @@ class VerifyReport:
     damaged_slices : list of (int, int)
         First and last slice (k) of each of these.
     voxel_sha256 : str
-        Hexadecimal digest of the decoded voxels (FORMAT.md says of what); empty unless everything was decoded.
+        Hexadecimal digest of the decoded voxels, of an archive that of its files (FORMAT.md says of what); empty unless
+        everything was decoded.
     """
 
     problems: list[str]
@@ -278,6 +354,8 @@ def verify(data: Source, threads: int | None = None, progress: Progress | None =
     """
     progress = _rising(progress)
     with _opened(data) as file:
+        if _holds_archive(file):
+            return _verify_archive(file, _threads(threads), progress)
         try:
             reader = Reader(file)
             decoder = SlabDecoder(reader)
@@ -302,12 +380,14 @@ def verify(data: Source, threads: int | None = None, progress: Progress | None =
                             "" if problems else reader.voxel_digest.hex())
 
 
-def info(data: Source) -> dict:
+def info(data: Source, phi: bool = False) -> dict:
     """What an `.mcz` file holds, as plain JSON; no voxel is decoded, and neither model nor slabs are read.
 
     Parameters
     ----------
     data : bytes-like, path or binary file
+    phi : bool
+        Whether to tell of an archive what may identify the patient: names of files, UIDs, descriptions, the patient.
 
     Returns
     -------
@@ -315,7 +395,9 @@ def info(data: Source) -> dict:
         `format_version`, `file_bytes`, `voxel_bytes`, `ratio` (voxel bytes to file bytes), `bits_per_voxel` (of the
         whole file), `codec`, `preset`, `codec_config`, `quality`, `shape`, `axes`, `dtype`, `spacing_mm` (k, j, i),
         `ijk_to_ras`, `sequence`, `samples`, `slabs` (their count, size and how many hold the voxels as they are),
-        `section_bytes`, `voxel_sha256` and `metadata`.
+        `section_bytes`, `voxel_sha256` and `metadata`. Of an archive: `format_version`, `kind` ("archive"),
+        `file_bytes`, `files` (their number), `files_bytes`, `files_without_image`, `ratio`, `series`, `volumes`,
+        `section_bytes`, and with `phi` also `names`.
 
     Raises
     ------
@@ -323,6 +405,8 @@ def info(data: Source) -> dict:
         The file cannot be opened, is no `.mcz` file, or is damaged.
     """
     with _opened(data) as file:
+        if _holds_archive(file):
+            return _archive_info(file, phi)
         reader = Reader(file)
     header = reader.header
     voxels = math.prod(header.shape)
@@ -399,12 +483,55 @@ def _open_file(data: Source) -> BinaryIO:
         raise MedCompressError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
+def is_dicom(path: str | os.PathLike) -> bool:
+    """Whether `read` would take a path for a DICOM file or a folder with DICOM files."""
+    return _kind(Path(path)) == "DICOM"
+
+
+def _holds_archive(file: BinaryIO) -> bool:
+    file.seek(0)
+    return is_archive(file.read(START_LENGTH))
+
+
+def _series_volume(file: BinaryIO, data: Source, series_uid: str | None, slices: slice | None, threads: int) -> Volume:
+    from .dicom import read_files
+    from .dicom_archive import Archive
+
+    where = data if isinstance(data, (str, os.PathLike)) else "the archive"
+    return read_files(Archive(file, threads).files, where, series_uid, slices)
+
+
+def _verify_archive(file: BinaryIO, threads: int, progress: Progress) -> VerifyReport:
+    from .dicom_archive import Archive
+
+    slabs = 0
+    try:
+        archive = Archive(file, threads)
+        slabs = sum(len(reader.grid) for readers in archive.volumes for reader in readers)
+        for _ in archive.all_data(progress):
+            pass
+    except FormatError as error:
+        return VerifyReport([str(error)], slabs, [], [], "")
+    return VerifyReport([], slabs, [], [], archive.contents.digest.hex())
+
+
+def _archive_info(file: BinaryIO, phi: bool) -> dict:
+    from .dicom_archive import Archive, describe
+
+    facts = describe(Archive(file, 1), phi)
+    length = file.seek(0, io.SEEK_END)
+    return {"format_version": VERSION, "kind": _ARCHIVE, "file_bytes": length,
+            "ratio": facts["files_bytes"] / length} | facts
+
+
 def _kind(path: Path) -> str:
-    """".mcz", "DICOM" or, for everything else, the ending of the name; the first two by content, if there is any."""
+    """".mcz", "archive", "DICOM" or, for all else, the ending of the name; the first three by content if possible."""
     start = b""
     if not path.is_dir():
         with _opened(path) as file:
             start = file.read(_DICOM_START + len(_DICOM_MAGIC))
+    if is_archive(start):
+        return _ARCHIVE
     if path.is_dir() or start[_DICOM_START:] == _DICOM_MAGIC or path.suffix.lower() == ".dcm":
         return "DICOM"
     return SUFFIX if start.startswith(MAGIC) else path.suffix.lower()

@@ -28,6 +28,7 @@ exit codes: 0 done; 1 the input is bad or something could not be read or written
 what; 2 wrong usage; 130 cancelled by Ctrl-C or a terminate signal, with no partial file left behind.
 """
 _BAR_WIDTH = 40
+_HIDDEN = "(not shown without --phi)"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,22 +75,30 @@ def _parser() -> argparse.ArgumentParser:
 
     compress = commands.add_parser("compress", help="compress an image file or a DICOM folder into an .mcz file",
                                    description="Compress a volume into an .mcz file, which is decoded again and "
-                                               "compared before it takes its name.")
+                                               "compared before it takes its name. Of DICOM every file is kept, byte "
+                                               "for byte.")
     compress.add_argument("input", type=Path, metavar="INPUT",
-                          help="NRRD, NHDR, NIfTI, MHA or MHD file, folder with a DICOM series, or .mcz file")
+                          help="NRRD, NHDR, NIfTI, MHA or MHD file, folder with DICOM files, or .mcz file")
     compress.add_argument("output", type=Path, metavar="OUTPUT", nargs="?",
                           help="the file to write; by default beside INPUT, its name ending in .mcz")
     compress.add_argument("--codec", choices=["auto", *codec_ids()], default="auto",
                           help="auto (default): runs for label maps, wavelet for everything else")
     compress.add_argument("--preset", help="one of the codec's presets; a wrong one lists them")
-    compress.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
+    compress.add_argument("--series", metavar="UID", help="only this series of a DICOM folder")
+    compress.add_argument("--volume-only", action="store_true",
+                          help="of DICOM, store only the volume of one series, not every byte of all files")
+    compress.add_argument("--refuse-others", action="store_true",
+                          help="refuse a DICOM folder with files that are no images that can be read; by default they "
+                               "are kept byte for byte too")
     _add_common(compress, _compress, writes=True)
 
-    decompress = commands.add_parser("decompress", help="restore an image file from an .mcz file",
-                                     description="Restore the volume of an .mcz file.")
+    decompress = commands.add_parser("decompress", help="restore an image file or DICOM files from an .mcz file",
+                                     description="Restore the volume of an .mcz file, or the DICOM files in it.")
     decompress.add_argument("input", type=Path, metavar="INPUT", help=".mcz file")
     decompress.add_argument("output", type=Path, metavar="OUTPUT",
-                            help="the file to write; its ending chooses the format (.nrrd, .nii.gz, .mha, ...)")
+                            help="the file to write; its ending chooses the format (.nrrd, .nii.gz, .mha, ...). For "
+                                 "DICOM files, the folder")
+    decompress.add_argument("--series", metavar="UID", help="which series is the volume, if there are several")
     decompress.add_argument("--slices", type=_slices, metavar="FIRST:END",
                             help="only these slices, counted from 0, END not included, as in 16:32, :8 or -8:")
     _add_common(decompress, _decompress, writes=True)
@@ -98,6 +107,8 @@ def _parser() -> argparse.ArgumentParser:
                                description="Show what an .mcz file holds, without decoding it.")
     info.add_argument("input", type=Path, metavar="INPUT", help=".mcz file")
     info.add_argument("--json", action="store_true", help="print everything as JSON")
+    info.add_argument("--phi", action="store_true",
+                      help="show metadata, names of files and UIDs too, which may identify the patient")
     info.set_defaults(run=_info)
 
     verify = commands.add_parser("verify", help="check every checksum of an .mcz file and decode everything",
@@ -134,14 +145,30 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _compress(options: argparse.Namespace) -> int:
     from . import api
+    from .errors import UnsupportedError
 
     output = options.output or _default_output(options.input)
     _check_output(output, options.force)
+    if not options.volume_only and api.is_dicom(options.input):
+        return _pack(options, output)
     with _progress(options) as report, _open(options) as volume:
         api.write(output, volume, options.codec, options.preset, report, options.threads, options.force)
     facts = api.info(output)
     print(f"{output}: {_size(facts['voxel_bytes'])} of voxels in {_size(facts['file_bytes'])}, "
           f"ratio {facts['ratio']:.2f}, {facts['bits_per_voxel']:.3f} bits per voxel; decoded again and identical.")
+    return DONE
+
+
+def _pack(options: argparse.Namespace, output: Path) -> int:
+    from . import api
+
+    with _progress(options) as report:
+        api.pack(options.input, output, options.codec, options.preset, options.series,
+                 "refuse" if options.refuse_others else "keep", report, options.threads, options.force)
+    facts = api.info(output)
+    others = f" ({facts['files_without_image']} without an image)" if facts["files_without_image"] else ""
+    print(f"{output}: {facts['files']} files{others} of {_size(facts['files_bytes'])} in {_size(facts['file_bytes'])}, "
+          f"ratio {facts['ratio']:.2f}; restored again and identical byte for byte.")
     return DONE
 
 
@@ -163,13 +190,15 @@ def _decompress(options: argparse.Namespace) -> int:
     from .errors import MedCompressError
     from .image_files import SUFFIXES, is_image_file
 
+    archive = api.info(options.input).get("kind") == "archive"  # which says so if it is not an .mcz file
     if not is_image_file(options.output):
+        if archive and options.slices is None and options.series is None:
+            return _unpack(options)
         raise MedCompressError(f"{options.output} is not named like an image file; use one of {', '.join(SUFFIXES)}.")
     _check_output(options.output, options.force)
     with _progress(options) as report:
         if options.slices is None:
-            api.info(options.input)  # which says so if it is not an .mcz file
-            with api.open(options.input, threads=options.threads) as volume:
+            with _open(options) as volume:
                 api.write(options.output, volume, progress=report, overwrite=options.force)
         else:
             volume = api.decompress(options.input, options.slices, options.threads, report)
@@ -178,13 +207,48 @@ def _decompress(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _unpack(options: argparse.Namespace) -> int:
+    from . import api
+
+    with _progress(options) as report:
+        names = api.unpack(options.input, options.output, report, options.threads, options.force)
+    print(f"{options.output}: {len(names)} files, identical to those that were archived.")
+    return DONE
+
+
 def _info(options: argparse.Namespace) -> int:
     from . import api
 
-    facts = api.info(options.input)
+    facts = api.info(options.input, options.phi)
+    if "metadata" in facts and not options.phi:
+        facts["metadata"] = dict.fromkeys(facts["metadata"], _HIDDEN)
     if options.json:
         print(json.dumps(facts, indent=2))
-        return DONE
+    else:
+        _show(options.input, _archive_rows(facts) if facts.get("kind") == "archive" else _volume_rows(facts))
+    return DONE
+
+
+def _archive_rows(facts: dict) -> dict[str, str]:
+    rows = {
+        "files": f"{facts['files']} of {_size(facts['files_bytes'])}, {facts['files_without_image']} without an image",
+        "size": _size(facts["file_bytes"]),
+        "ratio": f"{facts['ratio']:.3f}",
+    }
+    for number, series in enumerate(facts["series"], start=1):
+        size = _by(series["shape"]) if series["shape"] else "images of several sizes"
+        rows[f"series {number}"] = f"{series['modality'] or 'unknown modality'}, {series['files']} files, {size}"
+        for name in ("uid", "number", "description"):
+            if series.get(name) not in (None, ""):
+                rows[f"  {name} {number}"] = str(series[name])
+        rows |= {f"  {name} {number}": value for name, value in series.get("patient", {}).items()}
+    for number, volume in enumerate(facts["volumes"], start=1):
+        rows[f"volume {number}"] = (f"{_by(volume['shape'])} of {volume['dtype']}, {volume['codec']}, preset "
+                                    f"{volume['preset']}, {_size(volume['bytes'])}")
+    return rows | ({"names": _short(facts["names"])} if "names" in facts else {})
+
+
+def _volume_rows(facts: dict) -> dict[str, str]:
     slabs = facts["slabs"]
     rows = {
         "voxels": f"{_by(facts['shape'])} ({facts['axes']}) of {facts['dtype']}",
@@ -199,12 +263,15 @@ def _info(options: argparse.Namespace) -> int:
         sequence = facts["sequence"]
         rows["sequence"] = f"{sequence['index_name']} ({sequence['unit'] or 'no unit'}): {_short(sequence['values'])}"
     for key, value in facts["metadata"].items():
-        rows[f"metadata {key}"] = _short(value)
+        rows[f"metadata {key}"] = value if value == _HIDDEN else _short(value)
+    return rows
+
+
+def _show(path: Path, rows: dict[str, str]) -> None:
     width = max(map(len, rows)) + 2
-    print(options.input)
+    print(path)
     for name, text in rows.items():
         print(f"  {name + ':':{width}}{text}")
-    return DONE
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -217,7 +284,7 @@ def _verify(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"ok": found.ok, **asdict(found)}, indent=2))
     elif found.ok:
-        print(f"{options.input}: whole; {found.slabs} slabs decoded, SHA-256 of the voxels {found.voxel_sha256}.")
+        print(f"{options.input}: whole; {found.slabs} slabs decoded, SHA-256 of what is in it {found.voxel_sha256}.")
     else:
         for problem in found.problems:
             print(f"{options.input}: {problem}")

@@ -35,16 +35,21 @@ from .volume import Volume
 # carriage return with a line feed, the end-of-file character of DOS, and a lone line feed.
 MAGIC = b"\x89MCZ\r\n\x1a\n"
 VERSION = 1
+# What a file with this magic is: one volume, as this module has it, or an archive of files (`dicom_archive.file`).
+VOLUME, ARCHIVE = 0, 1
 
 METADATA_LIMIT = 16 << 20  # as objects in memory, some 25 times that
 MODEL_LIMIT = 64 << 20
 SLAB_COUNT_LIMIT = 1 << 20
 
-# magic, version, reserved, header length and CRC, metadata length and CRC, slab count, index CRC, model CRC and length,
+# magic, version, kind, header length and CRC, metadata length and CRC, slab count, index CRC, model CRC and length,
 # file length, voxel digest, matrix; then the CRC of all this.
 _FIXED = struct.Struct("<8sHHIIIIIIIQQ32s16d")
 _CRC = struct.Struct("<I")
 FIXED_LENGTH = _FIXED.size + _CRC.size
+_KIND_AT = len(MAGIC) + 2
+# As much of a file as tells what it is.
+START_LENGTH = _KIND_AT + 2
 
 INDEX_ENTRY = np.dtype([("offset", "<u8"), ("payload_length", "<u4"), ("residue_length", "<u4"), ("crc32c", "<u4"),
                         ("storage", "<u4"), ("digest", "V8")])
@@ -119,7 +124,7 @@ class Writer:
     def finish(self, voxel_digest: bytes) -> None:
         """Write the index and the fixed part, which make the file valid."""
         index = self._index.tobytes()
-        fixed = _FIXED.pack(MAGIC, VERSION, 0, len(self._header), crc32c(self._header), len(self._metadata),
+        fixed = _FIXED.pack(MAGIC, VERSION, VOLUME, len(self._header), crc32c(self._header), len(self._metadata),
                             crc32c(self._metadata), len(self._index), crc32c(index), crc32c(self._model),
                             len(self._model), self._offset, voxel_digest, *self._matrix)
         self._write(index, at=FIXED_LENGTH + len(self._header) + len(self._metadata))
@@ -170,14 +175,16 @@ class Reader:
         check_magic(fixed)
         if len(fixed) < FIXED_LENGTH:
             raise FormatError(f"The file is truncated: it has only {self.file_length} bytes.")
-        (_, version, reserved, header_length, header_crc, metadata_length, metadata_crc, slab_count, index_crc,
+        (_, version, kind, header_length, header_crc, metadata_length, metadata_crc, slab_count, index_crc,
          self._model_crc, model_length, file_length, self.voxel_digest, *matrix) = _FIXED.unpack(fixed[:_FIXED.size])
         if version > VERSION:
             raise FormatError(f"The file has version {version} of the format, this MedCompress reads up to {VERSION}; "
                               "update it.")
         _check_crc(fixed[:_FIXED.size], _CRC.unpack(fixed[_FIXED.size:])[0], "fixed part")
-        if version != VERSION or reserved:
-            raise FormatError(f"The file has version {version}.{reserved} of the format, which does not exist.")
+        if version != VERSION or kind not in (VOLUME, ARCHIVE):
+            raise FormatError(f"The file has version {version}.{kind} of the format, which does not exist.")
+        if kind != VOLUME:
+            raise FormatError("The file is an archive of DICOM files, not a single volume.")
         if file_length != self.file_length:
             raise FormatError(f"The file should have {file_length} bytes and has {self.file_length}: it was truncated "
                               "or something was added to it.")
@@ -254,6 +261,11 @@ class Reader:
         if len(data) != length:
             raise FormatError("The file became shorter while it was read.")
         return data
+
+
+def is_archive(start: bytes) -> bool:
+    """Whether a file that begins so is an archive of files, not a volume."""
+    return start.startswith(MAGIC) and start[_KIND_AT:START_LENGTH] == struct.pack("<H", ARCHIVE)
 
 
 def check_magic(start: bytes) -> None:

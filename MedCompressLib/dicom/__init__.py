@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import FormatError, MedCompressError, UnsupportedError
 from ..rescale import rescaled
+from ..slabs import slice_bounds
 from ..volume import Volume
-from .folder import Series, scan
+from .folder import Series, files_in, scan
 from .frames import Frame, damage_reported, frames_of, plain
 from .geometry import arrange, matrix_of
 from .pixels import decode_file
@@ -51,7 +53,7 @@ def list_series(folder: str | Path) -> list[Series]:
     MedCompressError
         There is no such folder, or it cannot be read.
     """
-    series, skipped = scan(Path(folder))
+    series, skipped = scan(files_in(Path(folder)))
     _report(skipped, folder)
     return series
 
@@ -86,15 +88,32 @@ def read_series(folder: str | Path, series_uid: str | None = None) -> Volume:
     MedCompressError
         There is no such folder or series.
     """
-    series, skipped = scan(Path(folder))
-    _report(skipped, folder)
-    chosen = _choose(series, series_uid, folder)
+    return read_files(files_in(Path(folder)), folder, series_uid)
+
+
+def read_files(files: Iterable[Path], where: str | Path, series_uid: str | None = None,
+               slices: slice | None = None) -> Volume:
+    """Read one series among files, as `read_series` does.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        Or of what `folder.scan` takes instead.
+    where : str or Path
+        What messages call the place where they are.
+    series_uid : str, optional
+    slices : slice, optional
+        Which slices (k) of the volume, understood as in indexing; the pixel data of no other file is read.
+    """
+    series, skipped = scan(files)
+    _report(skipped, where)
+    chosen = _choose(series, series_uid, where)
     try:
-        return _read(chosen)
+        return _read(chosen, slices)
     except OSError as error:
-        raise MedCompressError(f"{folder} cannot be read: {error.strerror or error}.") from error
+        raise MedCompressError(f"{where} cannot be read: {error.strerror or error}.") from error
     except MemoryError as error:
-        raise MedCompressError(f"The series in {folder} does not fit into the memory of this machine.") from error
+        raise MedCompressError(f"The series in {where} does not fit into the memory of this machine.") from error
 
 
 def _report(skipped: dict[Path, str], folder: str | Path) -> None:
@@ -121,7 +140,7 @@ def _choose(series: list[Series], series_uid: str | None, folder: str | Path) ->
     return found[0]
 
 
-def _read(series: Series) -> Volume:
+def _read(series: Series, slices: slice | None) -> Volume:
     first, frames = None, []
     for path in series.paths:
         dataset = _dataset(path, pixels=False)
@@ -129,7 +148,13 @@ def _read(series: Series) -> Volume:
         first = first if first is not None else dataset
     order, sequence = arrange(frames)
     ordered = [frames[index] for index in order]
-    matrix, deviation = matrix_of(ordered, 1 if sequence is None else len(sequence.values))
+    repeats = 1 if sequence is None else len(sequence.values)
+    matrix, deviation = matrix_of(ordered, repeats)
+    if slices is not None:
+        count = len(ordered) // repeats
+        start, stop = slice_bounds(slices, count)
+        ordered = [ordered[repeat * count + k] for repeat in range(repeats) for k in range(start, stop)]
+        matrix[:3, 3] += start * matrix[:3, 2]
     voxels, file_facts = _voxels(ordered)
     voxels, rescale = _rescale(voxels, ordered)
     axes = "kji" if voxels.ndim == 3 else "kjic"
@@ -144,8 +169,8 @@ def _read(series: Series) -> Volume:
 def _dataset(path: Path, pixels: bool):
     import pydicom
 
-    with damage_reported(path):
-        return pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+    with damage_reported(path), path.open("rb") as file:
+        return pydicom.dcmread(file, force=True, stop_before_pixels=not pixels)
 
 
 def _voxels(frames: list[Frame]) -> tuple[np.ndarray, dict]:

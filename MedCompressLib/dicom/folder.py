@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,12 +48,18 @@ class Series:
                 f"{self.number_of_files} files  {size}")
 
 
-def scan(folder: Path) -> tuple[list[Series], dict[Path, str]]:
-    """Image series in a folder and its subfolders (or in one file), and why the other files were left out."""
+def scan(files: Iterable[Path]) -> tuple[list[Series], dict[Path, str]]:
+    """Image series among files, and why the others were left out.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        Or of anything else that has a `name` and can be opened like a path, and that tells itself from the others.
+    """
     found: dict[str, Series] = {}
     skipped: dict[Path, str] = {}
     seen: dict[str, Path] = {}
-    for path in _files(folder):
+    for path in files:
         try:
             uid = _add(found, path, seen)
         except OSError as error:
@@ -71,7 +78,8 @@ class _NoImageError(Exception):
     """Why a file is not an image of a series."""
 
 
-def _files(folder: Path) -> list[Path]:
+def files_in(folder: Path) -> list[Path]:
+    """The files in a folder and its subfolders that may be images, or the one file."""
     if folder.is_file():
         return [folder]
     if not folder.is_dir():
@@ -105,9 +113,10 @@ def _header(path: Path):
 
     with path.open("rb") as file:
         start = file.read(132)
-    if start[128:] != b"DICM" and start[:2] not in (b"\x02\0", b"\x08\0"):  # the latter: files without preamble
-        raise _NoImageError("not DICOM")
-    header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=_TAGS)
+        if start[128:] != b"DICM" and start[:2] not in (b"\x02\0", b"\x08\0"):  # the latter: files without preamble
+            raise _NoImageError("not DICOM")
+        file.seek(0)
+        header = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=_TAGS)
     if not header.get("Rows") or not header.get("Columns"):
         raise _NoImageError("not an image")
     return header

@@ -100,7 +100,7 @@ class TestCompress:
 
     def test_dicom_folder(self, run, data_folder, tmp_path):
         folders = sorted(path for path in (data_folder / "dicom").iterdir() if path.is_dir())
-        codes = {folder.name: run("compress", folder, tmp_path / f"{folder.name}.mcz", "--codec", "raw")
+        codes = {folder.name: run("compress", folder, tmp_path / f"{folder.name}.mcz", "--codec", "raw", "--volume-only")
                  for folder in folders[:4]}
         for name, (code, _, err) in codes.items():
             assert code == 0 or (code == 1 and err.count("\n") == 1), (name, err)
@@ -109,12 +109,35 @@ class TestCompress:
     def test_several_series_are_listed(self, run, data_file, tmp_path):
         for name in ("mr_compressed_rle", "mr_hitachi_implicit"):
             shutil.copytree(data_file(f"dicom/{name}"), tmp_path / "both" / name)
-        code, out, err = run("compress", tmp_path / "both")
+        code, out, err = run("compress", tmp_path / "both", "--volume-only")
         assert code == 1 and out == "" and err.startswith("medcompress: There are 2 series in ")
         uids = re.findall(r"\b1\.[\d.]{10,}", err)
         assert "--series UID" in err and len(uids) == 2
-        assert run("compress", tmp_path / "both", "--series", uids[0], "--codec", "raw")[0] == 0
+        assert run("compress", tmp_path / "both", "--volume-only", "--series", uids[0], "--codec", "raw")[0] == 0
         assert (tmp_path / "both.mcz").exists()
+
+    def test_dicom_files_are_kept_byte_for_byte(self, run, data_file, tmp_path):
+        for name in ("mr_compressed_rle", "mr_hitachi_implicit"):
+            shutil.copytree(data_file(f"dicom/{name}"), tmp_path / "both" / name)
+        (tmp_path / "both" / "notes.txt").write_text("hello")
+        code, out, err = run("compress", tmp_path / "both")
+        assert (code, err) == (0, "") and "9 files (1 without an image)" in out and "byte for byte" in out
+        code, out, _ = run("decompress", tmp_path / "both.mcz", tmp_path / "again")
+        assert code == 0 and "9 files" in out
+        for path in (tmp_path / "both").rglob("*.*"):
+            assert (tmp_path / "again" / path.relative_to(tmp_path / "both")).read_bytes() == path.read_bytes()
+        assert run("verify", tmp_path / "both.mcz")[0] == 0
+        code, _, err = run("decompress", tmp_path / "both.mcz", tmp_path / "a.nrrd")
+        assert code == 1 and "--series UID" in err
+        code, _, err = run("compress", tmp_path / "both", tmp_path / "b.mcz", "--refuse-others")
+        assert code == 1 and "notes.txt" in err and not (tmp_path / "b.mcz").exists()
+
+    def test_what_identifies_the_patient_is_shown_only_on_demand(self, run, data_file, tmp_path):
+        run("compress", data_file("dicom/mr_hyperfine_multiframe"), tmp_path / "a.mcz")
+        for options in ((), ("--json",)):
+            assert not re.search(r"dicom2nifti|1\.2\.826|001\.dcm", run("info", tmp_path / "a.mcz", *options)[1])
+            out = run("info", tmp_path / "a.mcz", "--phi", *options)[1]
+            assert "dicom2nifti" in out and "1.2.826" in out and "001.dcm" in out
 
     def test_warnings_are_readable(self, run, image, tmp_path, monkeypatch):
         def warning_read(*arguments):
@@ -160,7 +183,8 @@ class TestInfo:
     def test_text(self, run, volume, tmp_path):
         volume.metadata = {"Patient": "Ωmega", "Long": list(range(1000))}
         mc.write(tmp_path / "a.mcz", volume, codec="raw")
-        code, out, err = run("info", tmp_path / "a.mcz")
+        assert "mega" not in run("info", tmp_path / "a.mcz")[1] + run("info", tmp_path / "a.mcz", "--json")[1]
+        code, out, err = run("info", tmp_path / "a.mcz", "--phi")
         assert (code, err) == (0, "")
         assert "30 x 40 x 50 (kji) of int16" in out and "2.5 x 0.7 x 0.7 mm" in out
         assert "raw, preset plain, lossless" in out and "bits per voxel" in out and '"Ωmega"' in out
@@ -181,7 +205,7 @@ class TestInfo:
     def test_terminal_that_cannot_show_it(self, volume, tmp_path):
         volume.metadata = {"Ω": "☃"}
         mc.write(tmp_path / "a.mcz", volume, codec="raw")
-        result = subprocess.run([sys.executable, "-m", "MedCompressLib", "info", str(tmp_path / "a.mcz")],
+        result = subprocess.run([sys.executable, "-m", "MedCompressLib", "info", "--phi", str(tmp_path / "a.mcz")],
                                 capture_output=True, text=True,
                                 env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"})
         assert result.returncode == 0 and r"\u2603" in result.stdout
@@ -311,7 +335,7 @@ class TestCancel:
     def test_reader_of_the_output_goes_away(self, volume, tmp_path):
         volume.metadata = {str(number): "x" * 90 for number in range(5000)}
         mc.write(tmp_path / "a.mcz", volume, codec="raw")
-        running = subprocess.Popen([sys.executable, "-m", "MedCompressLib", "info", str(tmp_path / "a.mcz")],
+        running = subprocess.Popen([sys.executable, "-m", "MedCompressLib", "info", "--phi", str(tmp_path / "a.mcz")],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ,
                                                                                         "PYTHONPATH": str(ROOT)})
         running.stdout.readline()

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import MedCompressLib as mc
 from MedCompressLib import checksum, header
-from MedCompressLib.container import METADATA_LIMIT, Reader
+from MedCompressLib.container import METADATA_LIMIT, START_LENGTH, Reader
 from MedCompressLib.slabs import SLAB_VOXELS, SMALL_VOLUME_VOXELS, SlabGrid, SlabSequence, ordered_map
 
 MATRIX = np.array([[-0.7, 0.1, 0.3, -101.25], [0.2, 0.8, -0.1, 33.3], [0.05, -0.2, 2.5, 1e-7], [0, 0, 0, 1]])
@@ -259,12 +259,13 @@ class TestPartialReading:
         sections = mc.info(data)["section_bytes"]
         front = sum(length for name, length in sections.items() if name != "slabs")
         assert np.array_equal(part.voxels, volume.voxels[15:20])
-        assert file.count == front + 14 * 18 * 20 * 2
+        assert file.count == START_LENGTH + front + 14 * 18 * 20 * 2
 
     def test_info_reads_no_slab_and_no_model(self, data):
         file = CountingFile(data)
         facts = mc.info(file)
-        assert file.count == sum(facts["section_bytes"][name] for name in ("fixed", "header", "metadata", "index"))
+        front = sum(facts["section_bytes"][name] for name in ("fixed", "header", "metadata", "index"))
+        assert file.count == START_LENGTH + front
 
     def test_damage_elsewhere_does_not_matter(self, volume, data):
         damaged = bytearray(data)
@@ -346,7 +347,7 @@ class TestRefusal:
         refused(parts.join(), "follow each other")
 
     def test_reserved(self, parts):
-        parts.reserved = 1
+        parts.reserved = 2
         refused(parts.join(), "does not exist")
 
     @pytest.mark.parametrize("matrix", [(math.nan, *range(15)), (0.0,) * 16, tuple(map(float, range(16)))])
