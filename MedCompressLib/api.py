@@ -23,7 +23,9 @@ from .decode import SlabDecoder, StoredSlabs, check_digest, decode_volume, decod
 from .encode import encode_volume
 from .errors import FormatError, MedCompressError, UnsupportedError
 from .lazy import LazyVolume
+from .quality import NearLossless
 from .replacing import replacing
+from .roi import RegionOfInterest
 from .slabs import default_threads
 from .volume import Volume
 
@@ -37,8 +39,9 @@ Source = bytes | bytearray | memoryview | str | os.PathLike | BinaryIO
 
 
 def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", preset: str | None = None,
-             progress: Progress | None = None, threads: int | None = None) -> bytes:
-    """Compress a volume without loss.
+             progress: Progress | None = None, threads: int | None = None,
+             quality: NearLossless | None = None, roi: RegionOfInterest | None = None) -> bytes:
+    """Compress a volume, without loss unless `quality` allows some.
 
     Parameters
     ----------
@@ -54,12 +57,17 @@ def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", pres
         here.
     threads : int, optional
         How many threads work; by default one per processor, at most 8. The bytes do not depend on it.
+    quality : NearLossless, optional
+        What may be given up: no voxel is off by more than its `max_error`, which has been proven by decoding; `info`
+        says what was reached. For integer voxels; "auto" then means the codec neural.
+    roi : RegionOfInterest, optional
+        Regions with bounds of their own, as a rule 0; `quality` counts for the rest.
 
     Returns
     -------
     bytes
-        An `.mcz` file. `decompress` returns a Volume that equals `volume` in every voxel (NaN payloads and negative
-        zeros too), in type, shape, matrix, axes, sequence and metadata.
+        An `.mcz` file. Without a `quality`, `decompress` returns a Volume that equals `volume` in every voxel (NaN
+        payloads and negative zeros too), in type, shape, matrix, axes, sequence and metadata.
 
     Raises
     ------
@@ -67,7 +75,8 @@ def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", pres
         Something that is no volume, an unknown codec or preset, or a volume beyond the limits of the format.
     """
     file = io.BytesIO()
-    encode_volume(_as_volume(volume), file, codec, preset, _threads(threads), _rising(progress))
+    encode_volume(_as_volume(volume), file, codec, preset, _threads(threads), _rising(progress),
+                  *_given(quality, roi))
     return file.getvalue()
 
 
@@ -192,7 +201,8 @@ def open(data: Source, series_uid: str | None = None, threads: int | None = None
 
 def write(path: str | os.PathLike, volume: Volume | LazyVolume | np.ndarray, codec: str = "auto",
           preset: str | None = None, progress: Progress | None = None, threads: int | None = None,
-          overwrite: bool = False, verify: bool = True) -> None:
+          overwrite: bool = False, verify: bool = True, quality: NearLossless | None = None,
+          roi: RegionOfInterest | None = None) -> None:
     """Compress a volume into an `.mcz` file, or write it as NRRD, NIfTI, MetaImage or NPY where the name ends so.
 
     The file takes its name only when it is whole, on the disk and (with `verify`) has been decoded again and found
@@ -204,7 +214,7 @@ def write(path: str | os.PathLike, volume: Volume | LazyVolume | np.ndarray, cod
     path : str or path
         By custom it ends in `.mcz`. With one of the endings in `image_files.SUFFIXES` the volume is written in that
         format, for which there is neither codec nor preset to choose.
-    volume, codec, preset, progress, threads
+    volume, codec, preset, progress, threads, quality, roi
         As in `compress`.
     overwrite : bool
         Whether an existing file may be replaced.
@@ -222,13 +232,14 @@ def write(path: str | os.PathLike, volume: Volume | LazyVolume | np.ndarray, cod
     threads = _threads(threads)
     progress = _rising(progress)
     if is_image_file(path):
-        if codec != "auto" or preset is not None:
-            raise UnsupportedError(f"A codec or preset is only for {SUFFIX} files, not for {path}.")
+        if codec != "auto" or preset is not None or quality is not None or roi is not None:
+            raise UnsupportedError(f"A codec, preset or quality is only for {SUFFIX} files, not for {path}.")
         write_image(path, volume, overwrite, progress)
         return
     share = 0.6 if verify else 1.0
     with replacing(path, overwrite) as file:
-        encode_volume(volume, file, codec, preset, threads, lambda fraction: progress(share * fraction))
+        encode_volume(volume, file, codec, preset, threads, lambda fraction: progress(share * fraction),
+                      *_given(quality, roi))
         if verify and not decodes_to(Reader(file), volume, threads,
                                      lambda fraction: progress(share + (1 - share) * fraction)):
             raise MedCompressError("What was written does not decode to the same volume, so it was discarded; please "
@@ -543,6 +554,15 @@ def _as_volume(volume: Volume | LazyVolume | np.ndarray) -> Volume | LazyVolume:
     if isinstance(volume, np.ndarray):
         return Volume.from_array(volume)
     raise UnsupportedError(f"Give a Volume or a numpy array, not {type(volume).__name__}.")
+
+
+def _given(quality: NearLossless | None,
+           roi: RegionOfInterest | None) -> tuple[NearLossless | None, RegionOfInterest | None]:
+    if quality is not None and not isinstance(quality, NearLossless):
+        raise UnsupportedError(f"Give the quality as NearLossless(max_error), not {quality!r}.")
+    if roi is not None and not isinstance(roi, RegionOfInterest):
+        raise UnsupportedError(f"Give the region of interest as RegionOfInterest(labels), not {type(roi).__name__}.")
+    return quality, roi
 
 
 def _threads(threads: int | None) -> int:

@@ -84,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument("--codec", choices=["auto", *codec_ids()], default="auto",
                           help="auto (default): runs for label maps, wavelet for everything else")
     compress.add_argument("--preset", help="one of the codec's presets; a wrong one lists them")
+    compress.add_argument("--max-error", type=int, default=0, metavar="N",
+                          help="let voxels be off by up to N stored units, proven by decoding (default 0: lossless)")
     compress.add_argument("--series", metavar="UID", help="only this series of a DICOM folder")
     compress.add_argument("--volume-only", action="store_true",
                           help="of DICOM, store only the volume of one series, not every byte of all files")
@@ -149,14 +151,27 @@ def _compress(options: argparse.Namespace) -> int:
 
     output = options.output or _default_output(options.input)
     _check_output(output, options.force)
+    quality = api.NearLossless(options.max_error)
     if not options.volume_only and api.is_dicom(options.input):
+        if quality.max_error:
+            raise UnsupportedError("An archive of DICOM files is lossless; add --volume-only to store the volume alone "
+                                   "with a bound on the error.")
         return _pack(options, output)
     with _progress(options) as report, _open(options) as volume:
-        api.write(output, volume, options.codec, options.preset, report, options.threads, options.force)
+        api.write(output, volume, options.codec, options.preset, report, options.threads, options.force,
+                  quality=quality)
     facts = api.info(output)
     print(f"{output}: {_size(facts['voxel_bytes'])} of voxels in {_size(facts['file_bytes'])}, "
-          f"ratio {facts['ratio']:.2f}, {facts['bits_per_voxel']:.3f} bits per voxel; decoded again and identical.")
+          f"ratio {facts['ratio']:.2f}, {facts['bits_per_voxel']:.3f} bits per voxel; {_proven(facts['quality'])}.")
     return DONE
+
+
+def _proven(quality: dict) -> str:
+    if quality["kind"] == "lossless":
+        return "decoded again and identical"
+    reached = quality["reached"]
+    return (f"LOSSY, decoded again: no voxel is off by more than {reached['max_error']} "
+            f"({quality['max_error']} allowed), {reached['rmse']:.3g} on average (RMSE)")
 
 
 def _pack(options: argparse.Namespace, output: Path) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 
 from .checksum import combined_digest, slice_digests
 from .codecs import Progress, get_codec
+from .codecs.runs import RunsCodec
 from .container import VERBATIM, Reader, StoredSlab
 from .errors import FormatError, MedCompressError, UnsupportedError
 from .lazy import LazyVolume, SlabSource
@@ -81,6 +82,10 @@ class SlabDecoder:
         if self._samples.dtype != header.dtype:
             raise FormatError("The sample map of the file is for another type of voxel than its header names.")
         self._codec = get_codec(header.codec_id).from_config(header.codec_config, reader.model)
+        self._n_regions = len(header.quality.get("regions", []))
+        if self._n_regions and (not self._codec.near_lossless
+                                or self._n_regions != len(header.codec_config.get("regions", []))):
+            raise FormatError("The file's map of regions does not fit its codec.")
 
     def decode(self, numbers: Iterable[int], threads: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Voxels (frames, k, j, i) of slabs, each with the digests of its slices, in the order asked for.
@@ -97,7 +102,7 @@ class SlabDecoder:
             if stored.storage == VERBATIM:
                 voxels = self._verbatim(stored, shape)
             else:
-                voxels = self._samples.inverse(self._codec.decode(stored.payload, shape), stored.residue)
+                voxels = self._coded(stored, shape)
         except (MedCompressError, MemoryError) as error:
             raise FormatError(f"Slab {number} cannot be decoded. {error}") from error
         digests = slice_digests(voxels)
@@ -105,6 +110,14 @@ class SlabDecoder:
             raise FormatError(f"Slab {number} decodes to other voxels than were stored, so they are not returned: the "
                               "file was tampered with, or this machine does not compute exactly.")
         return voxels, digests
+
+    def _coded(self, stored: StoredSlab, shape: tuple[int, int, int, int]) -> np.ndarray:
+        if not self._n_regions:
+            return self._samples.inverse(self._codec.decode(stored.payload, shape), stored.residue)
+        regions = RunsCodec().decode(stored.residue, (1, *shape[1:]))
+        if regions.max() >= self._n_regions:
+            raise FormatError("Its map of regions names one that does not exist.")
+        return self._samples.inverse(self._codec.decode(stored.payload, shape, np.broadcast_to(regions, shape)))
 
     def _verbatim(self, stored: StoredSlab, shape: tuple[int, int, int, int]) -> np.ndarray:
         little_endian = self._dtype.newbyteorder("<")

@@ -10,6 +10,7 @@ that is what the volume is stored with.
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
@@ -17,12 +18,14 @@ import numpy as np
 from .checksum import combined_digest, slice_digests
 from .codecs import Codec, Progress, codec_ids, get_codec
 from .codecs.raw import RawCodec
+from .codecs.runs import RunsCodec
 from .container import CODED, VERBATIM, StoredSlab, Writer
 from .errors import MedCompressError, UnsupportedError
 from .header import Header, check_grid
 from .lazy import LazyArray, LazyVolume
 from .metrics import Errors
 from .quality import NearLossless
+from .roi import RegionOfInterest
 from .samples import SampleMap
 from .slabs import SlabGrid, SlabSequence, ordered_map
 from .volume import Volume
@@ -72,7 +75,8 @@ def chosen(codec: str, preset: str | None, voxels: np.ndarray | LazyArray) -> tu
 
 
 def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, preset: str | None, threads: int,
-                  progress: Progress, quality: NearLossless | None = None) -> None:
+                  progress: Progress, quality: NearLossless | None = None,
+                  roi: RegionOfInterest | None = None) -> None:
     """Write a volume to an empty binary file that is open for writing and seeking.
 
     Parameters
@@ -90,6 +94,8 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     quality : NearLossless, optional
         Lossless without it. With it the coded slabs are kept in memory until the last one is done, because the header
         before them says what was reached.
+    roi : RegionOfInterest, optional
+        Where other bounds than that of `quality` count.
 
     Raises
     ------
@@ -98,8 +104,11 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     """
     voxels = volume.as_frames()
     if quality is not None and quality.max_error:
-        _encode_bounded_volume(volume, voxels, file, codec, preset, threads, progress, quality.max_error)
-        return
+        if _encode_bounded_volume(volume, voxels, file, codec, preset, threads, progress, quality.max_error, roi):
+            return
+    elif roi is not None:
+        raise UnsupportedError("A region of interest needs a quality for what lies outside, as in "
+                               "quality=NearLossless(20); without it everything is lossless.")
     codec_class, preset = chosen(codec, preset, voxels)
     grid = SlabGrid.choose(voxels.shape, codec_class.slab_slices)
     check_grid(grid, UnsupportedError)  # before any work is done
@@ -132,49 +141,75 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
         write(raw, next(iter(raw.presets)))
 
 
-def _encode_bounded_volume(volume: Volume | LazyVolume, voxels: np.ndarray, file: BinaryIO, codec: str,
-                           preset: str | None, threads: int, progress: Progress, max_error: int) -> None:
+def _encode_bounded_volume(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, file: BinaryIO, codec: str,
+                           preset: str | None, threads: int, progress: Progress, max_error: int,
+                           roi: RegionOfInterest | None) -> bool:
+    """Write a near-lossless file; False, with nothing written, where no voxel may be off at all."""
     codec_class, preset = chosen(codec if codec != "auto" else _BOUNDED_CODEC, preset, voxels)
     if not codec_class.near_lossless:
         raise UnsupportedError(f"The codec {codec_class.codec_id!r} is lossless only; use {_BOUNDED_CODEC!r} for a "
                                "bound on the error.")
     grid = SlabGrid.choose(voxels.shape, codec_class.slab_slices)
     check_grid(grid, UnsupportedError)
+    regions, max_errors = (None, [max_error]) if roi is None else roi.regions(voxels.shape[1:], volume.spacing,
+                                                                             max_error)
     progress(0.0)
-    samples, bound = SampleMap.fit_bounded(SlabSequence(voxels, grid), max_error)
+    plain = SlabSequence(voxels, grid)
+    samples, bound = SampleMap.fit_bounded(plain, max(max_errors))
+    if not bound.max_error:
+        return False
+    if regions is not None:
+        bound = replace(bound, regions=tuple(allowed >> samples.zeros for allowed in max_errors))
     mapped = SlabSequence(voxels, grid, lambda slab: samples.forward(slab)[0])
     fitted = codec_class.fit(mapped, samples.maximum, preset, volume.spacing,
                              lambda fraction: progress(_FITTED * fraction), bound)
-    slabs, errors = [], Errors()
+
+    def encode(number: int) -> tuple[StoredSlab, list[Errors], np.ndarray]:
+        _, k_range = grid.ranges(number)
+        return _encode_bounded(plain[number], samples, fitted, max_errors, None if regions is None else regions[k_range])
+
+    slabs, errors = [], [Errors() for _ in max_errors]
     digests = np.empty((*voxels.shape[:2], 32), dtype=np.uint8)
-    encoded = ordered_map(lambda slab: _encode_bounded(slab, samples, fitted, max_error), SlabSequence(voxels, grid),
-                          threads)
-    with closing(encoded) as results:
+    with closing(ordered_map(encode, range(len(grid)), threads)) as results:
         for number, (stored, slab_errors, digests[grid.ranges(number)]) in enumerate(results):
             slabs.append(stored)
-            errors.add(slab_errors)
+            for whole, part in zip(errors, slab_errors, strict=True):
+                whole.add(part)
             progress(_FITTED + (1 - _FITTED) * (number + 1) / len(grid))
+    quality = {"kind": "near-lossless", "max_error": max(max_errors), "reached": Errors.of(errors).as_dict()}
+    if regions is not None:
+        quality["regions"] = max_errors
+        quality["reached"]["regions"] = [part.as_dict() for part in errors]
     header = Header(volume.shape, volume.dtype, volume.axes, volume.sequence, fitted.codec_id, fitted.get_config(),
-                    preset, samples.get_config(),
-                    {"kind": "near-lossless", "max_error": max_error, "reached": errors.as_dict()},
-                    grid.frames, grid.slices)
+                    preset, samples.get_config(), quality, grid.frames, grid.slices)
     writer = Writer(file, header, volume.ijk_to_ras, volume.metadata, fitted.model)
     for stored in slabs:
         writer.append(stored)
     writer.finish(combined_digest(digests))
+    return True
 
 
-def _encode_bounded(slab: np.ndarray, samples: SampleMap, codec: Codec,
-                    max_error: int) -> tuple[StoredSlab, Errors, np.ndarray]:
-    """A slab as it is stored, decoded again to prove the bound; what it is off by; digests of the decoded slices."""
-    payload = codec.encode(samples.forward(slab)[0])
-    decoded = samples.inverse(codec.decode(payload, slab.shape))
-    errors = Errors.between(slab, decoded)
-    if errors.maximum > max_error:
-        raise MedCompressError(f"A voxel would be off by {errors.maximum}, more than the {max_error} asked for, so "
-                               "nothing was stored; please report this as an error of MedCompress.")
+def _encode_bounded(slab: np.ndarray, samples: SampleMap, codec: Codec, max_errors: list[int],
+                    regions: np.ndarray | None) -> tuple[StoredSlab, list[Errors], np.ndarray]:
+    """A slab as it is stored, decoded again to prove the bound; the errors in each region; digests of what it decodes
+    to."""
+    mapped = samples.forward(slab)[0]
+    if regions is None:
+        payload, region_map, parts = codec.encode(mapped), b"", [np.ones(slab.shape, bool)]
+        decoded = samples.inverse(codec.decode(payload, slab.shape))
+    else:
+        everywhere = np.broadcast_to(regions, slab.shape)
+        region_map = RunsCodec().encode(regions[np.newaxis].astype(np.int32))
+        payload = codec.encode(mapped, everywhere)
+        decoded = samples.inverse(codec.decode(payload, slab.shape, everywhere))
+        parts = [everywhere == region for region in range(len(max_errors))]
+    errors = [Errors.between(slab[part], decoded[part]) for part in parts]
+    for allowed, reached in zip(max_errors, errors, strict=True):
+        if reached.maximum > allowed:
+            raise MedCompressError(f"A voxel would be off by {reached.maximum}, more than the {allowed} asked for, so "
+                                   "nothing was stored; please report this as an error of MedCompress.")
     digests = slice_digests(decoded)
-    return StoredSlab(payload, b"", CODED, combined_digest(digests)[:8]), errors, digests
+    return StoredSlab(payload, region_map, CODED, combined_digest(digests)[:8]), errors, digests
 
 
 def _encode(slab: np.ndarray, samples: SampleMap, codec: Codec, raw: RawCodec) -> tuple[StoredSlab, int, np.ndarray]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import FormatError, UnsupportedError
+from .roi import MAX_REGIONS
 from .slabs import SlabGrid
 from .volume import AXES, DTYPES, SequenceAxis
 
@@ -52,7 +53,8 @@ class Header:
         `SampleMap.get_config()`.
     quality : dict
         {"kind": "lossless"}, or {"kind": "near-lossless", "max_error": whole number, "reached": {...}} where no voxel
-        is off by more; `reached` is what was measured, for information.
+        is off by more; `reached` is what was measured, for information. With "regions", a list of whole numbers, each
+        slab has a map of regions, and these are their bounds.
     slab_frames, slab_slices : int
         Of one slab, see `SlabGrid`.
     """
@@ -157,8 +159,10 @@ class Header:
 
 def _is_quality(quality: dict) -> bool:
     if quality.get("kind") == "near-lossless":
-        return (set(quality) == {"kind", "max_error", "reached"} and type(quality["max_error"]) is int
-                and quality["max_error"] > 0 and isinstance(quality["reached"], dict))
+        regions = quality.get("regions", [])
+        return (set(quality) - {"regions"} == {"kind", "max_error", "reached"} and type(quality["max_error"]) is int
+                and quality["max_error"] > 0 and isinstance(quality["reached"], dict) and isinstance(regions, list)
+                and len(regions) <= MAX_REGIONS and all(type(allowed) is int and allowed >= 0 for allowed in regions))
     return quality == {"kind": "lossless"}
 
 

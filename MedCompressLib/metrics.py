@@ -33,7 +33,9 @@ class Errors:
 
     @classmethod
     def between(cls, original: np.ndarray, decoded: np.ndarray) -> Errors:
-        """Of two integer arrays of the same shape, which must not be empty; exact for differences below 2**31."""
+        """Of two integer arrays of the same shape; exact for differences below 2**31."""
+        if not original.size:
+            return cls()
         difference = decoded.astype(np.int64) - original.astype(np.int64)
         return cls(difference.size, int(np.count_nonzero(difference)), int(np.abs(difference).max()),
                    int((difference * difference).sum()), int(original.min()), int(original.max()))
@@ -44,22 +46,36 @@ class Errors:
         self.changed += other.changed
         self.maximum = max(self.maximum, other.maximum)
         self.squares += other.squares
-        self.low = other.low if self.low is None else min(self.low, other.low)
-        self.high = other.high if self.high is None else max(self.high, other.high)
+        if other.voxels:
+            self.low = other.low if self.low is None else min(self.low, other.low)
+            self.high = other.high if self.high is None else max(self.high, other.high)
+
+    @classmethod
+    def of(cls, parts: list[Errors]) -> Errors:
+        """Those of all parts together."""
+        whole = cls()
+        for part in parts:
+            whole.add(part)
+        return whole
 
     @property
     def rmse(self) -> float:
         """Root of the mean squared difference, in the units of the voxels."""
-        return math.sqrt(self.squares / self.voxels)
+        return math.sqrt(self.squares / max(1, self.voxels))
+
+    @property
+    def peak(self) -> int:
+        """Largest minus smallest original value."""
+        return self.high - self.low if self.voxels else 0
 
     @property
     def psnr(self) -> float:
-        """Peak signal-to-noise ratio in dB; the peak is `high - low`. Infinite where nothing differs."""
-        peak = self.high - self.low
+        """Peak signal-to-noise ratio in dB; see `peak`. Infinite where nothing differs."""
+        peak = self.peak
         return 20 * math.log10(peak / self.rmse) if self.rmse and peak else math.inf
 
     def as_dict(self) -> dict:
-        """Plain JSON: `max_error`, `changed_voxels` (a fraction), `rmse`, `peak` and, if finite, `psnr_db`."""
-        facts = {"max_error": self.maximum, "changed_voxels": self.changed / self.voxels, "rmse": self.rmse,
-                 "peak": self.high - self.low}
+        """Plain JSON: `voxels`, `changed_voxels`, `max_error`, `rmse`, `peak` and, if finite, `psnr_db`."""
+        facts = {"voxels": self.voxels, "changed_voxels": self.changed, "max_error": self.maximum, "rmse": self.rmse,
+                 "peak": self.peak}
         return facts if math.isinf(self.psnr) else {**facts, "psnr_db": self.psnr}

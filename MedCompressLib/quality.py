@@ -41,9 +41,11 @@ class SampleBound:
     """The same promise as a codec sees it, in samples.
 
     Samples from `low` to `high` may be off by `max_error` and stay in that interval; all others (padding, which the
-    sample map puts beside the interval) are exact.
+    sample map puts beside the interval) are exact. Where there are regions, each has an error of its own, of which
+    `max_error` is the largest.
     """
 
     max_error: int
     low: int
     high: int
+    regions: tuple[int, ...] = ()

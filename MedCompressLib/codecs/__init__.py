@@ -41,7 +41,8 @@ class Codec(ABC):
     slab_slices : int
         How many slices (k) a slab should have when the volume allows it.
     near_lossless : bool
-        Whether `fit` takes a bound on the error.
+        Whether `fit` takes a bound on the error. If that has regions, `encode` and `decode` take `regions` as well: an
+        array of the slab's shape with the region of every sample.
     """
 
     codec_id: str
