@@ -2,7 +2,8 @@
 
 Each must be refused with a `FormatError` of one sentence, or decode to the voxels it was made of; within 5 seconds of
 processor time and 1 GB of memory. What breaks that is kept in the folder `corpus` as `crash-...mcz`, which the tests
-decode from then on. With `--grow`, files that reach new lines of the library are kept there too and mutated further.
+decode from then on. With `--grow`, files that reach new lines of the library are kept there too, by the name of what
+came of them, and mutated further.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def fuzz(target: str, count: int, seed: int, grow: bool = False) -> Counter:
         if not is_good(result):
             print(f"{target} seed {seed} number {number}: {result}\n  {keep('crash', target, mutated)}", flush=True)
         elif coverage.new:
-            keep("reaches", target, mutated)
+            keep(result, target, mutated)
             if has_right_checksums(mutated):
                 pool.append((mutated, voxels))
         if (number + 1) % 1000 == 0:

@@ -1,8 +1,9 @@
 """Kill a process while it writes a file, again and again: `python Testing/robustness/kills.py --count 50 --seed 1`.
 
-A child process replaces a file by another and is killed (SIGKILL) at a random moment; afterwards the name must stand for
-the whole old file or the whole new one. Half of the moments are spread over the whole time that writing takes, half lie
-near its end, where the new file takes its name. A hidden `.part` file may stay, which nothing mistakes for a volume.
+A child process replaces a file by another and is killed (SIGKILL) at a random moment; afterwards the name must stand
+for the whole old file or the whole new one. Half of the moments are spread over the whole time that writing takes,
+half lie near its end, where the new file takes its name. A hidden `.part` file may stay, which nothing mistakes for a
+volume.
 """
 
 from __future__ import annotations

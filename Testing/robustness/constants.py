@@ -1,0 +1,144 @@
+"""Change every number in the decoders, one at a time, and see that a test fails.
+
+    python Testing/robustness/constants.py codecs/runs.py --unit-tests
+
+A number in the source of a codec, of the entropy stage or of the sample maps grows by one, in a process of its own.
+Then the fixtures are decoded and encoded again and the corpus is decoded; what that does not notice is given to the
+unit tests of the module. What nothing notices is named. Left out is what only chooses among encodings (the modules and
+functions in `CHOICES`): changing it makes other files, and no wrong ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import importlib.abc
+import importlib.machinery
+import io
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np  # noqa: F401  (before the fork, as it takes long to import)
+
+with contextlib.suppress(ImportError):
+    import constriction  # noqa: F401
+
+FOLDER = Path(__file__).resolve().parent
+PROJECT = FOLDER.parents[1]
+LIBRARY = PROJECT / "MedCompressLib"
+UNIT_TESTS = {"entropy": "test_entropy.py", "codecs/wavelet": "test_codec_wavelet.py",
+              "codecs/runs.py": "test_codec_runs.py", "samples": "test_samples.py"}
+CHOICES = {"fitting.py", "choice.py", "fit", "fit_shift", "fit_table", "_code_length", "_sample", "fit_slabs"}
+SECONDS = 300
+
+
+def numbers(path: Path) -> Iterator[ast.Constant]:
+    """The numbers in a source file that are not left out."""
+    def visit(node: ast.AST) -> Iterator[ast.Constant]:
+        if isinstance(node, ast.FunctionDef) and node.name in CHOICES:
+            return
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            yield node
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child)
+
+    yield from visit(ast.parse(path.read_text()))
+
+
+def mutated_source(path: Path, which: int) -> str:
+    """The source with one of its numbers larger by one."""
+    node = list(numbers(path))[which]
+    lines = path.read_bytes().split(b"\n")
+    line = lines[node.lineno - 1]
+    lines[node.lineno - 1] = line[:node.col_offset] + f"({node.value} + 1)".encode() + line[node.end_col_offset:]
+    return b"\n".join(lines).decode()
+
+
+class Mutated(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoader):
+    """Imports one module of the library from other source."""
+
+    def __init__(self, path: Path, source: str):
+        parts = path.relative_to(PROJECT).with_suffix("").parts
+        super().__init__(".".join(parts[:-1] if parts[-1] == "__init__" else parts), str(path))
+        self.source = source
+
+    def find_spec(self, name, path, target=None):
+        return importlib.util.spec_from_file_location(name, self.path, loader=self) if name == self.name else None
+
+    def get_code(self, fullname):
+        return compile(self.source, self.path, "exec", dont_inherit=True)
+
+
+def fixtures_notice() -> bool:
+    """Whether a fixture is decoded or encoded otherwise, or a file of the corpus has another outcome."""
+    sys.path[:0] = [str(PROJECT), str(FOLDER.parent), str(FOLDER.parent / "Python")]
+    try:
+        import test_fixtures
+        from test_robustness import test_corpus
+
+        from robustness.fuzz import CORPUS
+
+        for name in sorted(test_fixtures.MANIFEST, key=lambda name: test_fixtures.MANIFEST[name]["bytes"]):
+            test_fixtures.test_the_library_decodes(name)
+            test_fixtures.test_the_same_bytes_again(name)
+        for path in sorted(CORPUS.glob("*.mcz")):
+            test_corpus(path)
+    except BaseException:
+        return True
+    return False
+
+
+def unit_tests_notice(path: Path) -> bool:
+    """Whether one of the unit tests of the module fails."""
+    import pytest
+
+    test = next(test for part, test in UNIT_TESTS.items() if (LIBRARY / part) in (path, *path.parents))
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return pytest.main(["-x", "-q", "-p", "no:cacheprovider", str(FOLDER.parent / "Python" / test)]) != 0
+
+
+def who_notices(path: Path, which: int, unit_tests: bool) -> str:
+    """Who notices the change: "fixtures", "unit tests" or "nobody"; tried in a process of its own."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(SECONDS)
+        sys.stdout = sys.stderr = io.StringIO()
+        try:
+            sys.meta_path.insert(0, Mutated(path, mutated_source(path, which)))
+            os._exit(1 if fixtures_notice() else 2 if unit_tests and unit_tests_notice(path) else 3)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    return {1: "fixtures", 2: "unit tests", 3: "nobody"}.get(os.waitstatus_to_exitcode(status), "fixtures")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Change every number in the decoders and see that a test fails.")
+    parser.add_argument("parts", nargs="*", default=list(UNIT_TESTS), help=f"some of {', '.join(UNIT_TESTS)}")
+    parser.add_argument("--unit-tests", action="store_true", help="try them on what the fixtures do not notice (slow)")
+    options = parser.parse_args()
+    survivors = 0
+    for part in options.parts:
+        place = LIBRARY / part
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            if path.name in CHOICES:
+                continue
+            lines, found = path.read_text().splitlines(), list(numbers(path))
+            results = [who_notices(path, which, options.unit_tests) for which in range(len(found))]
+            counts = ", ".join(f"{results.count(who)} by {who}" for who in ("fixtures", "unit tests", "nobody"))
+            print(f"{path.relative_to(PROJECT)}: {len(found)} numbers noticed, {counts}", flush=True)
+            for node, result in zip(found, results, strict=True):
+                if result == "nobody":
+                    text = lines[node.lineno - 1]
+                    print(f"  line {node.lineno}: [{node.value}] in {text[:node.col_offset].strip()}"
+                          f"[{node.value}]{text[node.end_col_offset:]}", flush=True)
+                    survivors += 1
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
