@@ -23,12 +23,17 @@ from MedCompressLib.codecs.neural.predictor import n_network_inputs
 from MedCompressLib.codecs.neural.presets import PRESETS
 from MedCompressLib.codecs.neural.raster import KnownPredictions, row_blocks
 from MedCompressLib.codecs.neural.training import code_length, to_float
-from MedCompressLib.codecs.neural.tuning import apply_change, pack_change, tune, unpack_change
+from MedCompressLib.codecs.neural.tuning import pack_change, tune, unpack_change
 from MedCompressLib.codecs.neural.wavefront import flat_index, run_wavefront, wavefront_order
 from MedCompressLib.errors import FormatError
 from MedCompressLib.quality import SampleBound
 
 SPACING = (2.5, 0.7, 0.7)
+
+
+def _near(preset: str, temporal: bool = False):
+    settings = PRESETS[preset]
+    return neighbourhood(settings.radii, settings.n_inputs, settings.n_residuals, temporal)
 
 
 class TestNeuralContract(CodecContract):
@@ -39,17 +44,15 @@ class TestNeuralContract(CodecContract):
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("temporal", [False, True])
 def test_every_tap_is_decoded_before(preset, temporal):
-    settings = PRESETS[preset]
-    near = neighbourhood(settings.radii, settings.n_inputs, temporal)
+    near = _near(preset, temporal)
     assert np.all(near.taps @ near.strides < 0)
     assert np.all(near.residual_taps @ near.strides < 0)
-    assert shipped_model(settings.model).network.n_inputs == n_network_inputs(near)
+    assert shipped_model(PRESETS[preset].model).network.n_inputs == n_network_inputs(near)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 1, 9, 1), (1, 5, 6, 7), (3, 4, 5, 6), (2, 1, 3, 40)])
 def test_wavefront_visits_every_voxel_once(shape):
-    settings = PRESETS["small"]
-    near = neighbourhood(settings.radii, settings.n_inputs, shape[0] > 1)
+    near = _near("small", shape[0] > 1)
     order = wavefront_order(shape, near)
     assert np.array_equal(np.sort(order), np.arange(np.prod(shape)))
 
@@ -117,7 +120,7 @@ def test_model_file_round_trip_and_damage():
 def test_experts_round_trip():
     slab = smooth((1, 9, 40, 40), 4095)
     experts = NeuralCodec.fit([slab], 4095, "default", SPACING)._predictor.experts
-    near = neighbourhood(PRESETS["default"].radii, PRESETS["default"].n_inputs, False)
+    near = _near("default")
     again = unpack_experts(pack_experts(experts), near)
     for ours, theirs in zip(experts.weights + experts.thresholds, again.weights + again.thresholds, strict=True):
         assert np.array_equal(ours, theirs)
@@ -129,11 +132,11 @@ def test_fine_tuning_travels():
     base = fitted._predictor.network
     samples = sample_inputs([slab], fitted._predictor, 40_000, np.random.default_rng(0))
     samples.residuals[:] += 2                                  # a volume whose references are all wrong
-    changes = tune(base, samples, 150, 1024, 10**7, lambda fraction: None)
-    tuned = apply_change(base, changes)
+    tuned = tune(base, samples, 150, 1024, 10**7, lambda fraction: None)
     assert code_length(to_float(tuned), samples) < code_length(to_float(base), samples) - 0.1
-    assert all(map(np.array_equal, unpack_change(pack_change(changes), base), changes))
-    codec = NeuralCodec(replace(fitted._predictor, network=tuned), PRESETS["default"].radii, base, pack_change(changes))
+    change = pack_change(tuned, base)
+    assert unpack_change(change, base).sha256 == tuned.sha256
+    codec = NeuralCodec(replace(fitted._predictor, network=tuned), PRESETS["default"].radii, base, change)
     again = NeuralCodec.from_config(codec.get_config(), codec.model)
     assert again._predictor.network.sha256 == tuned.sha256 != base.sha256
     assert np.array_equal(again.decode(codec.encode(slab), slab.shape), slab)
@@ -162,8 +165,8 @@ def test_near_lossless_keeps_its_bound_and_the_padding(max_error):
 def test_every_sample_has_a_symbol_within_the_bound(max_error, cases):
     samples, centre, sign = np.array(cases, float).T
     bound = SampleBound(max_error, 7, 50)
-    symbols = quantise(samples, centre, sign, bound)
-    error = np.abs(reconstruct(symbols, centre, sign, bound) - samples)
+    symbols = quantise(samples, centre, sign, bound, max_error)
+    error = np.abs(reconstruct(symbols, centre, sign, bound, max_error) - samples)
     assert error.max() <= max_error
     assert not error[(samples < 7) | (samples > 50)].any()
 

@@ -17,9 +17,10 @@ import numpy as np
 from ...quality import SampleBound
 
 
-def reconstruct(symbols: np.ndarray, centre: np.ndarray, sign: np.ndarray, bound: SampleBound) -> np.ndarray:
-    """The samples, (n,) float64, that (n,) `symbols` stand for."""
-    step = 2 * bound.max_error + 1
+def reconstruct(symbols: np.ndarray, centre: np.ndarray, sign: np.ndarray, bound: SampleBound,
+                max_error: np.ndarray | int) -> np.ndarray:
+    """The samples, (n,) float64, that (n,) `symbols` stand for, each off by at most its `max_error`."""
+    step = 2 * max_error + 1
     u = centre + sign * step * symbols
     if not bound.max_error:
         return u
@@ -28,17 +29,15 @@ def reconstruct(symbols: np.ndarray, centre: np.ndarray, sign: np.ndarray, bound
     return np.clip(u, bound.low, bound.high) - below + above
 
 
-def quantise(samples: np.ndarray, centre: np.ndarray, sign: np.ndarray, bound: SampleBound) -> np.ndarray:
+def quantise(samples: np.ndarray, centre: np.ndarray, sign: np.ndarray, bound: SampleBound,
+             max_error: np.ndarray | int) -> np.ndarray:
     """The symbols, (n,) float64, whose samples are nearest to (n,) `samples` and keep the bound."""
-    step = 2 * bound.max_error + 1
-    steps = np.floor((samples - centre + bound.max_error) / step)
+    step = 2 * max_error + 1
+    steps = np.floor((samples - centre + max_error) / step)
     if not bound.max_error:
         return sign * steps
-    below, above = samples < bound.low, samples > bound.high
-    if below.any():
-        lowest = bound.low - 1 - (bound.low - samples[below]) * step
-        steps[below] = np.floor((lowest - centre[below]) / step)
-    if above.any():
-        highest = bound.high + 1 + (samples[above] - bound.high) * step
-        steps[above] = np.ceil((highest - centre[above]) / step)
+    lowest = bound.low - 1 - (bound.low - samples) * step
+    highest = bound.high + 1 + (samples - bound.high) * step
+    steps = np.where(samples < bound.low, np.floor((lowest - centre) / step), steps)
+    steps = np.where(samples > bound.high, np.ceil((highest - centre) / step), steps)
     return sign * steps

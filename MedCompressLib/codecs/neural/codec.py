@@ -22,16 +22,17 @@ from .blas import one_thread_blas
 from .bounded import quantise, reconstruct
 from .experts import fit_experts, pack_experts, unpack_experts
 from .fitting import sample_inputs, sample_taps
-from .model_file import find_shipped, shipped_model
-from .neighbourhood import Neighbourhood, neighbourhood
+from .model_file import find_shipped, shipped_model, unpack_model
+from .neighbourhood import MAX_RESIDUALS, MIN_RESIDUALS, Neighbourhood, neighbourhood
 from .network import IntegerNetwork
 from .predictor import N_GROUPS, Predictor, n_network_inputs
 from .presets import EXPERT_STEP_BITS, MIN_STEPS, PRESETS
 from .raster import KnownPredictions, row_blocks
-from .tuning import apply_change, pack_change, tune, unpack_change
+from .tuning import pack_change, tune, unpack_change
 from .wavefront import flat_index, run_wavefront, wavefront_order
 
 _MAX_RADIUS, _MAX_DEPTH = 8, 4
+_MAX_REGIONS = 16
 
 
 class NeuralCodec(Codec):
@@ -53,7 +54,8 @@ class NeuralCodec(Codec):
     @classmethod
     @one_thread_blas()
     def fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, spacing: tuple[float, float, float],
-            progress: Progress | None = None, quality: SampleBound | None = None) -> NeuralCodec:
+            progress: Progress | None = None, quality: SampleBound | None = None,
+            model: bytes | None = None) -> NeuralCodec:
         report = progress or (lambda fraction: None)
         if quality is not None and quality.max_error:
             slabs = _Coarse(slabs, quality)
@@ -62,35 +64,35 @@ class NeuralCodec(Codec):
         settings = PRESETS[preset]
         rng = np.random.default_rng(0)
         temporal = any(slab.shape[0] > 1 for slab in slabs)
-        near = neighbourhood(settings.radii, settings.n_inputs, temporal)
+        near = neighbourhood(settings.radii, settings.n_inputs, settings.n_residuals, temporal)
         taps = sample_taps(slabs, near, settings.expert_samples, rng)
         experts = fit_experts(taps, near, settings.classes, EXPERT_STEP_BITS)
         del taps
         report(0.1)
         base = shipped_model(settings.model).network
-        predictor = Predictor(near, experts, base, maximum)
-        change = b""
+        network = base if model is None else _own_network(model, preset, base)
         n_voxels = sum(slab.size for slab in slabs)
         n_steps = min(settings.tuning_steps, n_voxels // settings.voxels_a_step) if settings.tuning_steps else 0
         if n_steps >= MIN_STEPS:
-            samples = sample_inputs(slabs, predictor, settings.tuning_samples, rng)
+            samples = sample_inputs(slabs, Predictor(near, experts, network, maximum), settings.tuning_samples, rng)
             if quality is not None:
                 samples.half_bins *= 2 * quality.max_error + 1
             report(0.2)
-            changes = tune(base, samples, n_steps, settings.tuning_batch, n_voxels,
+            network = tune(network, samples, n_steps, settings.tuning_batch, n_voxels,
                            lambda fraction: report(0.2 + 0.8 * fraction))
-            if changes is not None:
-                change = pack_change(changes)
-                predictor = Predictor(near, experts, apply_change(base, changes), maximum)
+        change = b"" if network.sha256 == base.sha256 else pack_change(network, base)
+        predictor = Predictor(near, experts, network, maximum)
         report(1.0)
         return cls(predictor, settings.radii, base, change, quality)
 
     def get_config(self) -> dict:
         near = self._predictor.neighbourhood
-        config = {"radii": self._radii, "inputs": near.n_inputs, "temporal": near.temporal,
-                  "maximum": self._predictor.maximum, "network": self._base.sha256}
+        config = {"radii": self._radii, "inputs": near.n_inputs, "residuals": near.n_residuals,
+                  "temporal": near.temporal, "maximum": self._predictor.maximum, "network": self._base.sha256}
         if self._bound.max_error:
             config["bound"] = [self._bound.max_error, self._bound.low, self._bound.high]
+        if self._bound.regions:
+            config["regions"] = list(self._bound.regions)
         return config
 
     @classmethod
@@ -104,7 +106,7 @@ class NeuralCodec(Codec):
         change = bytes(reader.take(reader.varint(len(model))))
         if reader.remaining:
             raise FormatError("There are bytes after the end of the file's neural model.")
-        network = apply_change(base, unpack_change(change, base)) if change else base
+        network = unpack_change(change, base) if change else base
         return cls(Predictor(near, experts, network, maximum), radii, base, change, bound)
 
     @property
@@ -116,9 +118,14 @@ class NeuralCodec(Codec):
         return bytes(out)
 
     @one_thread_blas()
-    def encode(self, slab: np.ndarray) -> bytes:
-        symbols, groups = self._encode_bounded(slab) if self._bound.max_error else self._encode_exactly(slab)
-        return encode_groups(symbols, groups, N_GROUPS)
+    def encode(self, slab: np.ndarray, regions: np.ndarray | None = None) -> bytes:
+        symbols, groups = self._encode_bounded(slab, regions) if self._bound.max_error else self._encode_exactly(slab)
+        return encode_groups(symbols, groups, self._n_groups)
+
+    @property
+    def _n_groups(self) -> int:
+        """Each region has groups of its own, because its symbols count steps of another size."""
+        return N_GROUPS * max(1, len(self._bound.regions))
 
     def _encode_exactly(self, slab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Symbols and groups in decoding order, found in raster order because every voxel is known."""
@@ -134,35 +141,57 @@ class NeuralCodec(Codec):
         order = wavefront_order(slab.shape, self._predictor.neighbourhood)
         return symbols.ravel()[order], groups.ravel()[order]
 
-    def _encode_bounded(self, slab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _encode_bounded(self, slab: np.ndarray, regions: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """The same, step by step, because what is predicted from is what the decoder will have."""
         voxels = slab.ravel()
         symbols, groups = [], []
 
         def voxels_of(step, centre, sign, group):
-            symbol = quantise(voxels[flat_index(step, slab.shape)], centre, sign, self._bound)
+            places = flat_index(step, slab.shape)
+            max_error, group = self._allowed(regions, places, group)
+            symbol = quantise(voxels[places], centre, sign, self._bound, max_error)
             symbols.append(symbol.astype(np.int32))
             groups.append(group)
-            return reconstruct(symbol, centre, sign, self._bound)
+            return reconstruct(symbol, centre, sign, self._bound, max_error)
 
         run_wavefront(slab.shape, self._predictor, voxels_of)
         return np.concatenate(symbols), np.concatenate(groups)
 
+    def _allowed(self, regions: np.ndarray | None, places: np.ndarray,
+                 group: np.ndarray) -> tuple[np.ndarray | int, np.ndarray]:
+        """The error allowed at each place, and the group that its region makes of `group`."""
+        if not self._bound.regions:
+            return self._bound.max_error, group
+        here = regions.ravel()[places]
+        return np.array(self._bound.regions, np.float64)[here], group + (N_GROUPS * here.astype(np.uint16))
+
     @one_thread_blas()
-    def decode(self, payload: bytes, shape: tuple[int, int, int, int]) -> np.ndarray:
+    def decode(self, payload: bytes, shape: tuple[int, int, int, int],
+               regions: np.ndarray | None = None) -> np.ndarray:
         decoder = GroupDecoder(payload, int(np.prod(shape)))
         slab = np.empty(int(np.prod(shape)), np.int32)
         maximum = self._predictor.maximum
 
         def voxels_of(step, centre, sign, group):
-            voxels = reconstruct(decoder.decode(group), centre, sign, self._bound)
+            places = flat_index(step, shape)
+            max_error, group = self._allowed(regions, places, group)
+            voxels = reconstruct(decoder.decode(group), centre, sign, self._bound, max_error)
             if voxels.min() < 0 or voxels.max() > maximum:
                 raise FormatError("The compressed data is damaged: a voxel lies outside the range of the volume.")
-            slab[flat_index(step, shape)] = voxels
+            slab[places] = voxels
             return voxels
 
         run_wavefront(shape, self._predictor, voxels_of)
         return slab.reshape(shape)
+
+
+def _own_network(model: bytes, preset: str, base: IntegerNetwork) -> IntegerNetwork:
+    """The network of a user's model file, when it was trained for this preset."""
+    own = unpack_model(model)
+    if own.description.get("preset") != preset or not own.network.has_shape_of(base):
+        raise UnsupportedError(f"The model was not trained for the preset {preset!r} of this version; use the preset "
+                               "it was trained for, or train it again.")
+    return own.network
 
 
 class _Coarse(Sequence):
@@ -184,15 +213,22 @@ class _Coarse(Sequence):
 def _read_config(config: dict) -> tuple[list, Neighbourhood, int, SampleBound]:
     try:
         radii = [(int(radius), int(east)) for radius, east in config["radii"]]
-        n_inputs, temporal, maximum = int(config["inputs"]), bool(config["temporal"]), int(config["maximum"])
+        n_inputs, n_residuals = int(config["inputs"]), int(config["residuals"])
+        temporal, maximum = bool(config["temporal"]), int(config["maximum"])
         if not 0 < len(radii) <= _MAX_DEPTH or not all(0 <= radius <= _MAX_RADIUS and 0 <= east <= radius
                                                        for radius, east in radii):
             raise ValueError
-        near = neighbourhood(radii, n_inputs, temporal)
+        if not MIN_RESIDUALS <= n_residuals <= MAX_RESIDUALS:
+            raise ValueError
+        near = neighbourhood(radii, n_inputs, n_residuals, temporal)
         if radii[0][0] < 2 or not 0 < n_inputs <= np.count_nonzero(near.taps[:, 0] == 0) or not 0 <= maximum < 1 << 24:
             raise ValueError
-        bound = SampleBound(*(int(value) for value in config.get("bound", (0, 0, maximum))))
+        bound = SampleBound(*(int(value) for value in config.get("bound", (0, 0, maximum))),
+                            tuple(int(value) for value in config.get("regions", ())))
         if not (0 <= bound.max_error <= MAX_ERROR and 0 <= bound.low <= bound.high <= maximum):
+            raise ValueError
+        if bound.regions and (len(bound.regions) > _MAX_REGIONS or max(bound.regions) != bound.max_error
+                              or min(bound.regions) < 0):
             raise ValueError
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FormatError("The configuration of the neural codec is not valid.") from error

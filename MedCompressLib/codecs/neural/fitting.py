@@ -50,25 +50,43 @@ def sample_inputs(slabs: Sequence[np.ndarray], predictor: Predictor, n_samples: 
                   block: int = 24) -> Samples:
     """Network inputs and residuals of about `n_samples` voxels that are not flat, from random blocks of rows."""
     total = sum(slab.size for slab in slabs)
-    inputs, residuals, half_bins = [], [], []
+    parts = []
     for slab in slabs:
-        predictions = KnownPredictions(slab, predictor)
-        share = n_samples * slab.size / total
-        n_blocks = max(1, round(share / (block * slab.shape[3])))
+        n_blocks = max(1, round(n_samples * slab.size / total / (block * slab.shape[3])))
         places = [(f, k, j) for f in range(slab.shape[0]) for k in range(slab.shape[1])
                   for j in range(0, slab.shape[2], block)]
-        chosen = rng.permutation(len(places))[:n_blocks]
-        for f, k, start in (places[index] for index in np.sort(chosen)):
-            for j in range(start, min(start + block, slab.shape[2]), predictions.known.rows_at_once):
-                j_end = min(j + predictions.known.rows_at_once, start + block, slab.shape[2])
-                values, levels, reference, flat = predictions.rows(f, k, j, j_end)
-                rough = np.flatnonzero(~flat)
-                width = LEVEL_WIDTH[levels[rough]] / 256
-                voxels = predictions.known.voxels(f, k, j, j_end)[rough]
-                inputs.append(values[:-1, rough].T.astype(np.int16))
-                residuals.append(((MEAN_ONE * voxels - reference[rough]) / width).astype(np.float32))
-                half_bins.append((0.5 * MEAN_ONE / width).astype(np.float32))
-    return Samples(np.concatenate(inputs), np.concatenate(residuals), np.concatenate(half_bins))
+        chosen = np.sort(rng.permutation(len(places))[:n_blocks])
+        predictions = KnownPredictions(slab, predictor)
+        parts += [_samples(predictions, f, k, j, min(j + block, slab.shape[2]))
+                  for f, k, j in (places[index] for index in chosen)]
+    return Samples.join(parts)
+
+
+def sample_slices(slab: np.ndarray, predictor: Predictor, planes: Sequence[tuple[int, int]], most: int,
+                  rng: np.random.Generator) -> Samples:
+    """The same from whole slices (frame, k), at most so many of their voxels."""
+    predictions = KnownPredictions(slab, predictor)
+    parts = []
+    for f, k in planes:
+        part = _samples(predictions, f, k, 0, slab.shape[2])
+        parts.append(part.take(np.sort(rng.permutation(len(part))[:max(1, most // len(planes))])))
+    return Samples.join(parts)
+
+
+def _samples(predictions: KnownPredictions, f: int, k: int, j: int, j_end: int) -> Samples:
+    """Samples of all voxels of rows j ... j_end - 1 that are not flat."""
+    parts = []
+    step = predictions.known.rows_at_once
+    for first in range(j, j_end, step):
+        last = min(first + step, j_end)
+        values, levels, reference, flat = predictions.rows(f, k, first, last)
+        rough = np.flatnonzero(~flat)
+        width = LEVEL_WIDTH[levels[rough]] / 256
+        voxels = predictions.known.voxels(f, k, first, last)[rough]
+        parts.append(Samples(values[:-1, rough].T.astype(np.int16),
+                             ((MEAN_ONE * voxels - reference[rough]) / width).astype(np.float32),
+                             (0.5 * MEAN_ONE / width).astype(np.float32)))
+    return Samples.join(parts)
 
 
 def _voxels_by_surrounding(shape) -> np.ndarray:

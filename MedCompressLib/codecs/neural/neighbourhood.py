@@ -15,6 +15,7 @@ Which of the four situations holds (first slice or not, first frame or not) is t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,19 +34,19 @@ _PAIRS = (  # activity = sum of absolute differences of these pairs
 )
 _FLAT = (_WEST, _NORTH, (0, 0, -1, -1), (0, 0, -1, 1), (0, 0, 0, -2), (0, 0, -2, 0), (0, -1, 0, 0), (-1, 0, 0, 0))
 
-RESIDUAL_TAPS = np.array(
-    [(0, 0, 0, -1), (0, 0, -1, 0), (0, 0, -1, -1), (0, 0, -1, 1), (0, 0, 0, -2), (0, 0, -2, 0)]
-    + [(0, -1, j, i) for j, i in ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))]
-    + [(-1, 0, j, i) for j, i in ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))])
-"""Voxels whose expert residuals are looked at; the last five only where there are frames."""
+_RESIDUALS_IN_SLICE = (
+    (0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-1, -2), (-1, 2), (-2, -1), (-2, 1), (-2, -2), (-2, 2),
+    (0, -3), (-3, 0), (-3, -1), (-3, 1), (-1, -3), (-1, 3), (-3, -2), (-3, 2), (-2, -3), (-2, 3), (0, -4), (-4, 0))
+_RESIDUALS_SLICE_BEFORE = ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
+_RESIDUALS_FRAME_BEFORE = ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
+MAX_RESIDUALS = len(_RESIDUALS_IN_SLICE)
+MIN_RESIDUALS = 6
 
-N_SPATIAL_RESIDUALS = 15
-
-_RESIDUAL_WEIGHTS = np.array([
-    [16, 16, 10, 10, 6, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-    [11, 11, 6, 6, 3, 3, 8, 3, 3, 3, 3, 1, 1, 1, 1, 0, 0, 0, 0, 0],
-    [11, 11, 6, 6, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 3, 3, 3, 3],
-    [8, 8, 5, 5, 2, 2, 6, 2, 2, 2, 2, 0, 0, 0, 0, 10, 3, 3, 3, 3]])
+_RESIDUAL_WEIGHTS = (   # in the slice, slice before, frame before, for each surrounding; 64 in all
+    ((16, 16, 10, 10, 6, 6), (0,) * 9, (0,) * 5),
+    ((11, 11, 6, 6, 3, 3), (8, 3, 3, 3, 3, 1, 1, 1, 1), (0,) * 5),
+    ((11, 11, 6, 6, 3, 3), (0,) * 9, (12, 3, 3, 3, 3)),
+    ((8, 8, 5, 5, 2, 2), (6, 2, 2, 2, 2, 0, 0, 0, 0), (10, 3, 3, 3, 3)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,20 +58,44 @@ class Neighbourhood:
     taps : (n, 4) int array of (frame, k, j, i) offsets
         The first is the voxel to the west; the first `n_inputs` are also inputs of the network.
     n_inputs : int
+    n_residuals : int
+        In how many places of the same slice, 6 to 24, earlier residuals are looked at.
     """
 
     taps: np.ndarray
     n_inputs: int
+    n_residuals: int
 
     @property
     def temporal(self) -> bool:
         """Whether any tap lies in an earlier frame."""
         return bool(self.taps[:, 0].any())
 
-    @property
+    @cached_property
     def residual_taps(self) -> np.ndarray:
-        """Those of RESIDUAL_TAPS that can be used: 15, or with earlier frames all 20."""
-        return RESIDUAL_TAPS if self.temporal else RESIDUAL_TAPS[:N_SPATIAL_RESIDUALS]
+        """(n, 4): where earlier residuals are looked at; the last five, in the frame before, only if `temporal`."""
+        taps = [(0, 0, j, i) for j, i in _RESIDUALS_IN_SLICE[:self.n_residuals]]
+        taps += [(0, -1, j, i) for j, i in _RESIDUALS_SLICE_BEFORE]
+        if self.temporal:
+            taps += [(-1, 0, j, i) for j, i in _RESIDUALS_FRAME_BEFORE]
+        return np.array(taps)
+
+    @property
+    def n_residual_inputs(self) -> int:
+        """How many residuals the network sees, those of the frame before included (0 where there is none)."""
+        return self.n_residuals + len(_RESIDUALS_SLICE_BEFORE) + len(_RESIDUALS_FRAME_BEFORE)
+
+    @cached_property
+    def residual_usable(self) -> np.ndarray:
+        """(4, n) bool: which residual taps count in each surrounding."""
+        return _usable(self.residual_taps)
+
+    @cached_property
+    def residual_weights(self) -> np.ndarray:
+        """(4, n) float64: weights, 64 in all, of the absolute residuals whose sum is the local noise."""
+        rows = [(*near, *(0,) * (self.n_residuals - len(near)), *before, *frame)
+                for near, before, frame in _RESIDUAL_WEIGHTS]
+        return np.array(rows, float)[:, :len(self.residual_taps)]
 
     @cached_property
     def strides(self) -> np.ndarray:
@@ -117,14 +142,7 @@ def _usable(taps: np.ndarray) -> np.ndarray:
     return ((taps[:, 1] >= 0) | (surrounding & 1 > 0)) & ((taps[:, 0] == 0) | (surrounding & 2 > 0))
 
 
-RESIDUAL_USABLE = _usable(RESIDUAL_TAPS)
-"""(4, n) bool: which residual taps count in each surrounding."""
-
-RESIDUAL_WEIGHTS = _RESIDUAL_WEIGHTS.astype(np.float64)
-"""(4, n): weights, 64 in all, of the absolute residuals whose sum is the local noise."""
-
-
-def neighbourhood(radii: list[tuple[int, int]], n_inputs: int, temporal: bool) -> Neighbourhood:
+def neighbourhood(radii: Sequence[Sequence[int]], n_inputs: int, n_residuals: int, temporal: bool) -> Neighbourhood:
     """A pyramid of taps, nearest first.
 
     Parameters
@@ -134,6 +152,8 @@ def neighbourhood(radii: list[tuple[int, int]], n_inputs: int, temporal: bool) -
         the voxel and no farther east than the second number (a nearer east makes the wavefront wider).
     n_inputs : int
         How many of them, the nearest, feed the network; temporal taps never do.
+    n_residuals : int
+        See `Neighbourhood`.
     temporal : bool
         Add 27 voxels around the same place one frame before and 5 two frames before.
     """
@@ -148,4 +168,4 @@ def neighbourhood(radii: list[tuple[int, int]], n_inputs: int, temporal: bool) -
         around = [(-1, k, j, i) for k in (-1, 0, 1) for j in (-1, 0, 1) for i in (-1, 0, 1)]
         around += [(-2, 0, j, i) for j, i in ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))]
         taps += around
-    return Neighbourhood(np.array(taps), n_inputs)
+    return Neighbourhood(np.array(taps), n_inputs, n_residuals)

@@ -64,6 +64,10 @@ class IntegerNetwork:
     def n_outputs(self) -> int:
         return len(self.weights[-1])
 
+    def has_shape_of(self, other: IntegerNetwork) -> bool:
+        """Whether all layers have the same shapes."""
+        return [layer.shape for layer in self.weights] == [layer.shape for layer in other.weights]
+
     @cached_property
     def scaled(self) -> list[np.ndarray]:
         """float32 weights divided by the power of two that the layer's sums are divided by: still exact."""

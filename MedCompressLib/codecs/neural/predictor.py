@@ -24,7 +24,7 @@ from functools import cached_property
 import numpy as np
 
 from .experts import WEIGHT_BITS, Experts
-from .neighbourhood import RESIDUAL_TAPS, RESIDUAL_USABLE, RESIDUAL_WEIGHTS, Neighbourhood
+from .neighbourhood import Neighbourhood
 from .network import INPUT_LIMIT, INPUT_ONE, IntegerNetwork
 
 MEAN_ONE = 16
@@ -110,9 +110,9 @@ class Predictor:
         `residuals` are (n_residual_taps, n) float64, voxel - reference in 1/16 at the neighbourhood's
         `residual_taps`.
         """
-        n, m, r = taps.shape[1], self.neighbourhood.n_inputs, len(RESIDUAL_TAPS)
-        given = len(residuals)
-        noise = RESIDUAL_WEIGHTS[surrounding, :given] @ np.abs(residuals)
+        near, n, given = self.neighbourhood, taps.shape[1], len(residuals)
+        m, r = near.n_inputs, near.n_residual_inputs
+        noise = near.residual_weights[surrounding] @ np.abs(residuals)
         levels = np.searchsorted(LEVEL_THRESHOLDS, noise, side="right")
         gain = LEVEL_GAIN[levels] * 2.0**-15
         scaled = work.array("scaled", m + r + 3, n)
@@ -126,8 +126,8 @@ class Predictor:
         scaled += 0.5
         np.floor(scaled, out=scaled)
         np.clip(scaled, -INPUT_LIMIT, INPUT_LIMIT, out=out[:m + r + 3], casting="same_kind")
-        out[:m][~self.neighbourhood.usable[surrounding, :m]] = 0
-        out[m:m + r][~RESIDUAL_USABLE[surrounding]] = 0
+        out[:m][~near.usable[surrounding, :m]] = 0
+        out[m:m + given][~near.residual_usable[surrounding]] = 0
         out[m + r + 3] = (np.minimum(levels, 64) - 24) * 4
         out[m + r + 4] = INPUT_ONE * (surrounding & 1)
         out[m + r + 5] = INPUT_ONE * (surrounding >> 1)
@@ -183,4 +183,4 @@ class Workspace:
 
 def n_network_inputs(neighbourhood: Neighbourhood) -> int:
     """Taps, residuals, two other experts, distance from zero, noise level, two flags."""
-    return neighbourhood.n_inputs + len(RESIDUAL_TAPS) + N_EXTRA_INPUTS
+    return neighbourhood.n_inputs + neighbourhood.n_residual_inputs + N_EXTRA_INPUTS

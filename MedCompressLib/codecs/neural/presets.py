@@ -19,6 +19,8 @@ class Preset:
         See `neighbourhood`.
     n_inputs : int
         Taps that feed the network.
+    n_residuals : int
+        Places in the slice whose residuals are looked at.
     hidden : tuple of int
         Widths of the network's hidden layers.
     classes : int
@@ -35,6 +37,7 @@ class Preset:
     model: str
     radii: tuple[tuple[int, int], ...]
     n_inputs: int
+    n_residuals: int
     hidden: tuple[int, ...]
     classes: int
     expert_samples: int
@@ -51,9 +54,10 @@ MIN_STEPS = 20
 """Fine-tuning for fewer steps is left out."""
 
 PRESETS = {
-    "default": Preset("small files at a practical speed", "default", ((5, 3), (3, 3), (1, 1)), 30, (64, 64, 32), 12,
+    "default": Preset("small files at a practical speed", "default", ((5, 3), (3, 3), (1, 1)), 30, 6, (64, 64, 32), 12,
                       200_000, 1500, 1024, 400_000, 1500),
-    "fast": Preset("the fastest of the neural presets", "fast", ((3, 2), (2, 2)), 18, (32, 16), 8, 100_000, 0, 0, 0, 1),
+    "fast": Preset("the fastest of the neural presets", "fast", ((3, 2), (2, 2)), 18, 6, (32, 16), 8,
+                   100_000, 0, 0, 0, 1),
     "small": Preset("the smallest files; the encoder adapts the network to the volume for a minute or two", "small",
-                    ((6, 4), (4, 4), (2, 2), (0, 0)), 40, (128, 64, 64), 16, 400_000, 8000, 1024, 800_000, 400),
+                    ((6, 4), (4, 4), (2, 2), (0, 0)), 40, 6, (128, 64, 64), 16, 400_000, 8000, 1024, 800_000, 400),
 }

@@ -7,7 +7,7 @@ nothing else of the training ever reaches a decoder.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -48,6 +48,12 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.residuals)
+
+    @classmethod
+    def join(cls, parts: Sequence[Samples]) -> Samples:
+        """All of them in one."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts])
+                     for name in ("inputs", "residuals", "half_bins")))
 
     def take(self, index) -> Samples:
         return Samples(self.inputs[index], self.residuals[index], self.half_bins[index])
@@ -99,7 +105,8 @@ def code_length(layers: list[np.ndarray], samples: Samples) -> float:
 
 
 def train(layers: list[np.ndarray], samples: Samples, steps: int, batch: int, rate: float, seed: int,
-          progress: Callable[[float], None] | None = None, quantum: float = 0.0) -> list[np.ndarray]:
+          progress: Callable[[float], None] | None = None, quantum: float = 0.0,
+          constant_rate: bool = False) -> list[np.ndarray]:
     """Adam with a cosine schedule over random batches; returns new layers.
 
     Parameters
@@ -113,6 +120,8 @@ def train(layers: list[np.ndarray], samples: Samples, steps: int, batch: int, ra
     quantum : float
         When positive, what comes back differs from `layers` by whole multiples of it, and the network is trained as
         it will be after that rounding (straight-through).
+    constant_rate : bool
+        No schedule: for callers who train in rounds and lower `rate` themselves.
     """
     start = layers
     rng = np.random.default_rng(seed)
@@ -126,8 +135,8 @@ def train(layers: list[np.ndarray], samples: Samples, steps: int, batch: int, ra
         activations = _forward(rounded, part.inputs)
         _, slope = _loss(activations[-1], part)
         gradients = _backward(rounded, activations, slope / batch)
-        warm = min(1.0, (step + 1) / 100)
-        now = rate * warm * 0.5 * (1 + np.cos(np.pi * step / steps)) + 1e-6
+        schedule = 1.0 if constant_rate else 0.5 * (1 + np.cos(np.pi * step / steps))
+        now = rate * min(1.0, (step + 1) / 100) * schedule + 1e-6
         correction = np.sqrt(1 - beta2 ** (step + 1)) / (1 - beta1 ** (step + 1))
         for layer, gradient, mean, square in zip(layers, gradients, first, second, strict=True):
             mean += (1 - beta1) * (gradient - mean)

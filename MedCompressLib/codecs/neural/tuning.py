@@ -23,8 +23,8 @@ _RATE = 3e-3
 
 
 def tune(base: IntegerNetwork, samples: Samples, steps: int, batch: int, n_voxels: int,
-         progress: Callable[[float], None]) -> list[np.ndarray] | None:
-    """Fine-tune to rounded changes.
+         progress: Callable[[float], None]) -> IntegerNetwork:
+    """Fine-tune a network.
 
     Parameters
     ----------
@@ -38,46 +38,40 @@ def tune(base: IntegerNetwork, samples: Samples, steps: int, batch: int, n_voxel
 
     Returns
     -------
-    list of (n_out, n_in + 1) int32 arrays, or None
-        Changes to the base's integer weights; None where none pays for itself.
+    IntegerNetwork
+        The base itself where no change pays for itself.
     """
     n_held = len(samples) // 10
     if n_held < 500:
-        return None
+        return base
     order = np.random.default_rng(1).permutation(len(samples))
     held, used = samples.take(order[:min(n_held, 30_000)]), samples.take(order[n_held:])
     start = to_float(base)
     quantum = (COARSE if n_voxels < LARGE else FINE) / WEIGHT_ONE
     tuned = to_integer(train(start, used, steps, batch, _RATE, 1, progress, quantum))
-    changes = [new.astype(np.int32) - old for new, old in zip(tuned.weights, base.weights, strict=True)]
     gain = code_length(start, held) - code_length(to_float(tuned), held)
-    return changes if gain * n_voxels > 8 * len(pack_change(changes)) else None
+    return tuned if gain * n_voxels > 8 * len(pack_change(tuned, base)) else base
 
 
-def apply_change(base: IntegerNetwork, changes: list[np.ndarray]) -> IntegerNetwork:
-    """The base with its weights changed; FormatError where that leaves the proven range."""
-    weights = [layer.astype(np.int64) + change for layer, change in zip(base.weights, changes, strict=True)]
+def pack_change(network: IntegerNetwork, base: IntegerNetwork) -> bytes:
+    """What changes weights of `base` into those of `network`: the changes' greatest common divisor (one byte), then a
+    group stream of them divided by it, whose groups are the layers."""
+    changes = np.concatenate([(new.astype(np.int32) - old).ravel()
+                              for new, old in zip(network.weights, base.weights, strict=True)])
+    step = int(np.gcd.reduce(np.abs(changes)))
+    step = step if 0 < step < 256 else 1
+    return bytes([step]) + encode_groups(changes // step, _layer_of_weight(base.weights), len(base.weights))
+
+
+def unpack_change(data: bytes, base: IntegerNetwork) -> IntegerNetwork:
+    """The network that `pack_change` was given; FormatError when there can be none."""
+    groups = _layer_of_weight(base.weights)
+    changes = GroupDecoder(data[1:], len(groups)).decode(groups).astype(np.int64) * data[0]
+    parts = np.split(changes, np.cumsum([layer.size for layer in base.weights])[:-1])
+    weights = [layer + part.reshape(layer.shape) for layer, part in zip(base.weights, parts, strict=True)]
     if any(np.abs(layer).max() >= 1 << 15 for layer in weights):
         raise FormatError("The file's change of the network is not valid.")
     return IntegerNetwork(tuple(layer.astype(np.int16) for layer in weights))
-
-
-def pack_change(changes: list[np.ndarray]) -> bytes:
-    """Step size (one byte), then a group stream whose groups are the layers."""
-    step = int(np.gcd.reduce([np.gcd.reduce(np.abs(change), axis=None) for change in changes])) or 1
-    step = min(step, 255) if step < 256 else 1
-    symbols = np.concatenate([change.ravel() // step for change in changes])
-    return bytes([step]) + encode_groups(symbols, _layer_of_weight(changes), len(changes))
-
-
-def unpack_change(data: bytes, base: IntegerNetwork) -> list[np.ndarray]:
-    """What `pack_change` was given; FormatError when it cannot be."""
-    groups = _layer_of_weight(base.weights)
-    symbols = GroupDecoder(data[1:], len(groups)).decode(groups).astype(np.int64) * data[0]
-    if np.abs(symbols).max() >= 1 << 17:
-        raise FormatError("The file's change of the network is not valid.")
-    parts = np.split(symbols, np.cumsum([layer.size for layer in base.weights])[:-1])
-    return [part.reshape(layer.shape).astype(np.int32) for part, layer in zip(parts, base.weights, strict=True)]
 
 
 def _layer_of_weight(layers) -> np.ndarray:
