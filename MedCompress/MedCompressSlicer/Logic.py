@@ -11,6 +11,7 @@ from MedCompressLib.codecs import codec_ids, get_codec
 from MedCompressLib.replacing import replacing
 
 from .CompressionJob import CompressionJob
+from .DicomNode import isArchive, placeInStudy, seriesHeader, seriesName
 from .ParameterNode import MedCompressParameterNode
 from .Report import CompressionReport
 from .RoundTrip import compressAndRestore
@@ -68,7 +69,8 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
         return report
 
     def decompressFile(self, path, name="", beside=None, progressCallback=None):
-        """Restore the volume of a `.mcz` file as a new node.
+        """Restore the volume of a `.mcz` file as a new node. Of an archive of DICOM files it gets the attributes, and
+        the place in the subject hierarchy, that the DICOM module would give it.
 
         :param path: file to read.
         :param name: name of the new node; the stored one if empty, else that of the file.
@@ -80,7 +82,13 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
         """
         with _MissingPackageExplained():
             volume = mc.decompress(Path(path), progress=progressCallback)
-        return addVolumeNode(volume, name or storedName(volume) or Path(path).stem, beside)
+            source = volume.metadata["DICOM"] if isArchive(path) else None
+            header = seriesHeader(path, source.get("SeriesInstanceUID", "")) if source else None
+        stored = seriesName(header) if source else storedName(volume)
+        node = addVolumeNode(volume, name or stored or Path(path).stem, beside)
+        if source:
+            placeInStudy(node, header, source["instanceUIDs"])
+        return node
 
     def roundTrip(self, volumeNode, codec="auto", preset="", name="", progressCallback=None):
         """Compress a volume in memory and add the restored one beside it.
