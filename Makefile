@@ -3,7 +3,8 @@
 # make demo INPUT=folder SERIES=uid   one of several series in a DICOM folder
 # make test               the whole test suite (TESTS="-k wavelet" for a part of it)
 # make lint               style
-# make benchmark DATA=folder   the figures in README.md
+# make benchmark DATA=folder   sizes and speeds of your own volumes, beside the standard codecs, in benchmark/
+#                         (ARGUMENTS="--publish" makes the figures of README.md and docs/benchmark.md instead)
 #
 # Everything is installed into a virtual environment in .venv; nothing else on the machine changes.
 
@@ -13,6 +14,7 @@ INPUT ?=
 SERIES ?=
 TESTS ?=
 DATA ?= ../shared/data/public
+ARGUMENTS ?=
 
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
@@ -29,7 +31,7 @@ lint: $(VENV)/test.installed
 	$(RUN) -m ruff check .
 
 benchmark: $(VENV)/benchmark.installed
-	$(RUN) Testing/benchmark/run.py "$(DATA)" --readme README.md
+	$(RUN) Testing/benchmark/run.py "$(DATA)" $(ARGUMENTS)
 
 # Installing takes longer than anything else here, so it is done once for each pyproject.toml.
 $(VENV)/%.installed: pyproject.toml | $(RUN)
