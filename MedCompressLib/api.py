@@ -40,7 +40,8 @@ Source = bytes | bytearray | memoryview | str | os.PathLike | BinaryIO
 
 def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", preset: str | None = None,
              progress: Progress | None = None, threads: int | None = None,
-             quality: NearLossless | None = None, roi: RegionOfInterest | None = None) -> bytes:
+             quality: NearLossless | None = None, roi: RegionOfInterest | None = None,
+             model: str | os.PathLike | None = None) -> bytes:
     """Compress a volume, without loss unless `quality` allows some.
 
     Parameters
@@ -62,6 +63,9 @@ def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", pres
         says what was reached. For integer voxels; "auto" then means the codec neural.
     roi : RegionOfInterest, optional
         Regions with bounds of their own, as a rule 0; `quality` counts for the rest.
+    model : path, optional
+        A model file that `MedCompressLib.training.train` wrote, for the codec neural to start from. What decoding needs
+        of it travels in the result.
 
     Returns
     -------
@@ -76,7 +80,7 @@ def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", pres
     """
     file = io.BytesIO()
     encode_volume(_as_volume(volume), file, codec, preset, _threads(threads), _rising(progress),
-                  *_given(quality, roi))
+                  *_given(quality, roi), _model_bytes(model))
     return file.getvalue()
 
 
@@ -202,7 +206,7 @@ def open(data: Source, series_uid: str | None = None, threads: int | None = None
 def write(path: str | os.PathLike, volume: Volume | LazyVolume | np.ndarray, codec: str = "auto",
           preset: str | None = None, progress: Progress | None = None, threads: int | None = None,
           overwrite: bool = False, verify: bool = True, quality: NearLossless | None = None,
-          roi: RegionOfInterest | None = None) -> None:
+          roi: RegionOfInterest | None = None, model: str | os.PathLike | None = None) -> None:
     """Compress a volume into an `.mcz` file, or write it as NRRD, NIfTI, MetaImage or NPY where the name ends so.
 
     The file takes its name only when it is whole, on the disk and (with `verify`) has been decoded again and found
@@ -214,7 +218,7 @@ def write(path: str | os.PathLike, volume: Volume | LazyVolume | np.ndarray, cod
     path : str or path
         By custom it ends in `.mcz`. With one of the endings in `image_files.SUFFIXES` the volume is written in that
         format, for which there is neither codec nor preset to choose.
-    volume, codec, preset, progress, threads, quality, roi
+    volume, codec, preset, progress, threads, quality, roi, model
         As in `compress`.
     overwrite : bool
         Whether an existing file may be replaced.
@@ -232,14 +236,14 @@ def write(path: str | os.PathLike, volume: Volume | LazyVolume | np.ndarray, cod
     threads = _threads(threads)
     progress = _rising(progress)
     if is_image_file(path):
-        if codec != "auto" or preset is not None or quality is not None or roi is not None:
+        if codec != "auto" or not all(option is None for option in (preset, quality, roi, model)):
             raise UnsupportedError(f"A codec, preset or quality is only for {SUFFIX} files, not for {path}.")
         write_image(path, volume, overwrite, progress)
         return
     share = 0.6 if verify else 1.0
     with replacing(path, overwrite) as file:
         encode_volume(volume, file, codec, preset, threads, lambda fraction: progress(share * fraction),
-                      *_given(quality, roi))
+                      *_given(quality, roi), _model_bytes(model))
         if verify and not decodes_to(Reader(file), volume, threads,
                                      lambda fraction: progress(share + (1 - share) * fraction)):
             raise MedCompressError("What was written does not decode to the same volume, so it was discarded; please "
@@ -563,6 +567,15 @@ def _given(quality: NearLossless | None,
     if roi is not None and not isinstance(roi, RegionOfInterest):
         raise UnsupportedError(f"Give the region of interest as RegionOfInterest(labels), not {type(roi).__name__}.")
     return quality, roi
+
+
+def _model_bytes(model: str | os.PathLike | None) -> bytes | None:
+    if model is None:
+        return None
+    try:
+        return Path(model).read_bytes()
+    except OSError as error:
+        raise UnsupportedError(f"The model {model} cannot be read: {error.strerror or error}.") from error
 
 
 def _threads(threads: int | None) -> int:

@@ -86,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument("--preset", help="one of the codec's presets; a wrong one lists them")
     compress.add_argument("--max-error", type=int, default=0, metavar="N",
                           help="let voxels be off by up to N stored units, proven by decoding (default 0: lossless)")
+    compress.add_argument("--model", type=Path, metavar="FILE",
+                          help="start from this model, made by `medcompress train`, instead of the one that comes with "
+                               "the codec neural")
     compress.add_argument("--series", metavar="UID", help="only this series of a DICOM folder")
     compress.add_argument("--volume-only", action="store_true",
                           help="of DICOM, store only the volume of one series, not every byte of all files")
@@ -120,6 +123,18 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="print the report as JSON")
     _add_common(verify, _verify, writes=False)
 
+    train = commands.add_parser("train", help="train a model of the codec neural on scans of one's own",
+                                description="Train a model on some slices of each scan and say what it gains on "
+                                            "others; `compress --model` uses it.")
+    train.add_argument("output", type=Path, metavar="OUT.mcmodel", help="the model file to write")
+    train.add_argument("scans", type=Path, metavar="SCAN", nargs="+",
+                       help="NRRD, NHDR, NIfTI, MHA or MHD file, folder with one DICOM series, or .mcz file")
+    train.add_argument("--preset", default="default", help="the preset the model is for (default: default)")
+    train.add_argument("--steps", type=int, default=6000, metavar="N", help="at most so many steps (default 6000)")
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same model")
+    train.add_argument("--anew", action="store_true", help="start from chance, not from the shipped model")
+    _add_common(train, _train, writes=True)
+
     demo = commands.add_parser("demo", help="compress and restore a scan with every codec, beside gzip NRRD",
                                description="Compress and restore a scan with every codec, and compare sizes and "
                                            "speeds with gzip NRRD as 3D Slicer writes it.")
@@ -145,6 +160,19 @@ def _demo(options: argparse.Namespace) -> int:
     return DONE if demo.run(options.input, options.series) else FAILED
 
 
+def _train(options: argparse.Namespace) -> int:
+    from . import api
+    from .training import train
+
+    _check_output(options.output, options.force)
+    with _progress(options) as progress:
+        report = train(options.output, [api.read(scan) for scan in options.scans], options.preset, options.steps,
+                       options.seed, options.anew, options.force, progress)
+    print(f"{options.output}: {report.after:.4f} bits per voxel on slices held back, {report.before:.4f} with the "
+          f"shipped model: {report.gain_percent:.2f} % smaller after {report.steps} steps on {report.samples} voxels.")
+    return DONE
+
+
 def _compress(options: argparse.Namespace) -> int:
     from . import api
     from .errors import UnsupportedError
@@ -159,7 +187,7 @@ def _compress(options: argparse.Namespace) -> int:
         return _pack(options, output)
     with _progress(options) as report, _open(options) as volume:
         api.write(output, volume, options.codec, options.preset, report, options.threads, options.force,
-                  quality=quality)
+                  quality=quality, model=options.model)
     facts = api.info(output)
     print(f"{output}: {_size(facts['voxel_bytes'])} of voxels in {_size(facts['file_bytes'])}, "
           f"ratio {facts['ratio']:.2f}, {facts['bits_per_voxel']:.3f} bits per voxel; {_proven(facts['quality'])}.")

@@ -30,39 +30,56 @@ from .samples import SampleMap
 from .slabs import SlabGrid, SlabSequence, ordered_map
 from .volume import Volume
 
-# Label maps are integers with few distinct values in long runs along a row. On 22 volumes, neighbours in a row differ
-# at 0.1 to 2 % of the voxels in label maps, and at 40 to 98 % in images of every modality.
+# Label maps have few distinct values in long runs along a row. On 22 volumes, neighbours in a row differ at 0.1 to 2 % of
+# the voxels in label maps, and at 40 to 98 % in images of most kinds; but also at 5 % in an image that is mostly empty.
 LABEL_CHANGES = 0.1
 LABEL_VALUES = 4096
 _PROBED_SLICES = 16
+_TRIED_VOXELS = 1 << 20
 
 _BOUNDED_CODEC = "neural"
+_MODEL_CODEC = "neural"
 
 # Share of the work, for the progress callback.
 _FITTED = 0.2
 
 
 def choose_codec(voxels: np.ndarray | LazyArray) -> str:
-    """The codec "auto" stands for: "runs" for label maps, "wavelet" for everything else.
+    """The codec "auto" stands for: "runs" for label maps and the like, "wavelet" for everything else.
 
     Parameters
     ----------
     voxels : (frames, k, j, i) array
-        Up to 16 slices, spread evenly over the volume, are looked at.
+        Up to 16 slices, spread evenly over the volume, are looked at. Where they look like labels, both codecs are
+        tried on some slices in its middle.
     """
-    if voxels.dtype.kind not in "iu":
-        return "wavelet"
     frames, slices = voxels.shape[:2]
     planes = np.linspace(0, frames * slices - 1, min(_PROBED_SLICES, frames * slices)).astype(int)
-    probe = np.stack([voxels[divmod(plane, slices)] for plane in planes])
+    probe = np.stack([np.asarray(voxels[divmod(plane, slices)]) for plane in planes])
+    probe = probe.view(f"u{probe.dtype.itemsize}")     # a NaN equals itself here
     changes = np.count_nonzero(probe[..., 1:] != probe[..., :-1]) / probe.size
     if changes > LABEL_CHANGES or len(np.unique(probe)) > LABEL_VALUES:
         return "wavelet"
-    return "runs"
+    tried = min(slices, _PROBED_SLICES, max(1, _TRIED_VOXELS // probe[0].size))
+    first = (slices - tried) // 2
+    block = np.asarray(voxels[frames // 2:frames // 2 + 1, first:first + tried])
+    samples = SampleMap.fit([block])
+    mapped = [samples.forward(block)[0]]
+    sizes = {}
+    for codec_id in ("runs", "wavelet"):
+        codec_class = get_codec(codec_id)
+        codec = codec_class.fit(mapped, samples.maximum, next(iter(codec_class.presets)), (1.0, 1.0, 1.0))
+        sizes[codec_id] = len(codec.encode(mapped[0])) + len(codec.model)
+    return min(sizes, key=sizes.get)
 
 
-def chosen(codec: str, preset: str | None, voxels: np.ndarray | LazyArray) -> tuple[type[Codec], str]:
+def chosen(codec: str, preset: str | None, voxels: np.ndarray | LazyArray,
+           model: bytes | None = None) -> tuple[type[Codec], str]:
     """The codec class and the name of the preset for what the user asked for ("auto" and None: the defaults)."""
+    if model is not None and codec not in ("auto", _MODEL_CODEC):
+        raise UnsupportedError(f"The codec {codec!r} uses no model; a model is for the codec {_MODEL_CODEC!r}.")
+    if model is not None:
+        codec = _MODEL_CODEC
     if codec not in ("auto", *codec_ids()):
         raise UnsupportedError(f"There is no codec {codec!r}; use one of auto, {', '.join(codec_ids())}.")
     codec_class = get_codec(choose_codec(voxels) if codec == "auto" else codec)
@@ -76,7 +93,7 @@ def chosen(codec: str, preset: str | None, voxels: np.ndarray | LazyArray) -> tu
 
 def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, preset: str | None, threads: int,
                   progress: Progress, quality: NearLossless | None = None,
-                  roi: RegionOfInterest | None = None) -> None:
+                  roi: RegionOfInterest | None = None, model: bytes | None = None) -> None:
     """Write a volume to an empty binary file that is open for writing and seeking.
 
     Parameters
@@ -96,6 +113,8 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
         before them says what was reached.
     roi : RegionOfInterest, optional
         Where other bounds than that of `quality` count.
+    model : bytes, optional
+        A model file for the codec "neural" to start from.
 
     Raises
     ------
@@ -104,19 +123,20 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     """
     voxels = volume.as_frames()
     if quality is not None and quality.max_error:
-        if _encode_bounded_volume(volume, voxels, file, codec, preset, threads, progress, quality.max_error, roi):
+        if _encode_bounded_volume(volume, voxels, file, codec, preset, threads, progress, quality.max_error, roi,
+                                  model):
             return
     elif roi is not None:
         raise UnsupportedError("A region of interest needs a quality for what lies outside, as in "
                                "quality=NearLossless(20); without it everything is lossless.")
-    codec_class, preset = chosen(codec, preset, voxels)
+    codec_class, preset = chosen(codec, preset, voxels, model)
     grid = SlabGrid.choose(voxels.shape, codec_class.slab_slices)
     check_grid(grid, UnsupportedError)  # before any work is done
     progress(0.0)
     samples = SampleMap.fit(SlabSequence(voxels, grid))
     mapped = SlabSequence(voxels, grid, lambda slab: samples.forward(slab)[0])
     fitted = codec_class.fit(mapped, samples.maximum, preset, volume.spacing,
-                             lambda fraction: progress(_FITTED * fraction))
+                             lambda fraction: progress(_FITTED * fraction), **_model_option(model))
     raw = RawCodec.for_maximum(samples.maximum)
 
     def write(codec: Codec, preset: str) -> bool:
@@ -141,11 +161,15 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
         write(raw, next(iter(raw.presets)))
 
 
+def _model_option(model: bytes | None) -> dict[str, bytes]:
+    return {} if model is None else {"model": model}
+
+
 def _encode_bounded_volume(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, file: BinaryIO, codec: str,
                            preset: str | None, threads: int, progress: Progress, max_error: int,
-                           roi: RegionOfInterest | None) -> bool:
+                           roi: RegionOfInterest | None, model: bytes | None) -> bool:
     """Write a near-lossless file; False, with nothing written, where no voxel may be off at all."""
-    codec_class, preset = chosen(codec if codec != "auto" else _BOUNDED_CODEC, preset, voxels)
+    codec_class, preset = chosen(codec if codec != "auto" else _BOUNDED_CODEC, preset, voxels, model)
     if not codec_class.near_lossless:
         raise UnsupportedError(f"The codec {codec_class.codec_id!r} is lossless only; use {_BOUNDED_CODEC!r} for a "
                                "bound on the error.")
@@ -162,7 +186,7 @@ def _encode_bounded_volume(volume: Volume | LazyVolume, voxels: np.ndarray | Laz
         bound = replace(bound, regions=tuple(allowed >> samples.zeros for allowed in max_errors))
     mapped = SlabSequence(voxels, grid, lambda slab: samples.forward(slab)[0])
     fitted = codec_class.fit(mapped, samples.maximum, preset, volume.spacing,
-                             lambda fraction: progress(_FITTED * fraction), bound)
+                             lambda fraction: progress(_FITTED * fraction), bound, **_model_option(model))
 
     def encode(number: int) -> tuple[StoredSlab, list[Errors], np.ndarray]:
         _, k_range = grid.ranges(number)

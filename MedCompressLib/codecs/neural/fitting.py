@@ -66,7 +66,7 @@ def sample_slices(slab: np.ndarray, predictor: Predictor, planes: Sequence[tuple
                   rng: np.random.Generator) -> Samples:
     """The same from whole slices (frame, k), at most so many of their voxels."""
     predictions = KnownPredictions(slab, predictor)
-    parts = []
+    parts = [Samples.none(predictor.n_inputs)]
     for f, k in planes:
         part = _samples(predictions, f, k, 0, slab.shape[2])
         parts.append(part.take(np.sort(rng.permutation(len(part))[:max(1, most // len(planes))])))

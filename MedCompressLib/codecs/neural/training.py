@@ -50,6 +50,11 @@ class Samples:
         return len(self.residuals)
 
     @classmethod
+    def none(cls, n_inputs: int) -> Samples:
+        """No samples."""
+        return cls(np.empty((0, n_inputs), np.int16), np.empty(0, np.float32), np.empty(0, np.float32))
+
+    @classmethod
     def join(cls, parts: Sequence[Samples]) -> Samples:
         """All of them in one."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts])
