@@ -19,7 +19,8 @@ from MedCompressLib.codecs import get_codec
 from MedCompressLib.samples import SampleMap
 
 FOLDER = Path(__file__).resolve().parents[1] / "fixtures"
-MANIFEST = json.loads((FOLDER / "manifest.json").read_text())
+EVERYTHING = json.loads((FOLDER / "manifest.json").read_text())
+MANIFEST, ARCHIVES = EVERYTHING["volumes"], EVERYTHING["archives"]
 
 
 def data_of(name: str) -> bytes:
@@ -37,11 +38,12 @@ def planes_of(residue: bytes) -> list[bytes]:
 
 
 def test_the_folder_holds_what_the_manifest_says():
-    assert sorted(MANIFEST) == sorted(path.stem for path in FOLDER.glob("*.mcz"))
-    for name, entry in MANIFEST.items():
+    entries = {**MANIFEST, **ARCHIVES}
+    assert sorted(entries) == sorted(path.stem for path in FOLDER.glob("*.mcz"))
+    for name, entry in entries.items():
         data = data_of(name)
         assert (len(data), hashlib.sha256(data).hexdigest()) == (entry["bytes"], entry["file_sha256"]), name
-    assert sum(entry["bytes"] for entry in MANIFEST.values()) < 1_000_000
+    assert sum(entry["bytes"] for entry in entries.values()) < 1_000_000
 
 
 def test_they_cover_the_format():
@@ -79,7 +81,20 @@ def test_the_reference_decodes(name):
                                   "values": volume.sequence.values}
 
 
-@pytest.mark.parametrize("name", MANIFEST)
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_the_library_unpacks(name, tmp_path):
+    mc.unpack(FOLDER / f"{name}.mcz", tmp_path / "files", threads=1)
+    for place, digest in ARCHIVES[name]["files_sha256"].items():
+        assert hashlib.sha256((tmp_path / "files" / place).read_bytes()).hexdigest() == digest, place
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_the_reference_unpacks(name):
+    files = reference.restore(data_of(name))
+    assert {place: hashlib.sha256(data).hexdigest() for place, data in files.items()} == ARCHIVES[name]["files_sha256"]
+
+
+@pytest.mark.parametrize("name", [name for name, entry in MANIFEST.items() if entry["golden"]])
 def test_the_same_bytes_again(name):
     """With the configuration and model in the file, samples are coded in the bytes that the file has."""
     file, voxels = surgery.File.split(data_of(name)), mc.decompress(data_of(name), threads=1).as_frames()

@@ -10,11 +10,13 @@ section of it.
     section 10            raw.py, wavelet.py, runs.py, neural.py
     section 11            entropy.py      group streams, rANS
     section 13            decode.py       how to decode
+    section 15            archive.py      archives of files
 
 From the folder `Testing`, `python -m reference volume.mcz` says what the file holds.
 """
 
+from .archive import restore
 from .decode import Decoded, decode
 from .refuse import RefusedError
 
-__all__ = ["Decoded", "RefusedError", "decode"]
+__all__ = ["Decoded", "RefusedError", "decode", "restore"]

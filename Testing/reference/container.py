@@ -12,10 +12,14 @@ from .checksums import crc32c
 from .refuse import RefusedError, require
 
 MAGIC = b"\x89MCZ\r\n\x1a\n"
+VERSION = 1
+VOLUME, ARCHIVE = 0, 1
 FIXED = struct.Struct("<8s HH II II II I QQ 32s 16d I")
 ENTRY = struct.Struct("<Q I I I I 8s")
 AXES = ("kji", "kjic", "tkji", "tkjic")
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
+
+MAX_REGIONS = 16
 
 # Section 12
 MAX_AXIS = 2**31 - 1
@@ -58,11 +62,11 @@ def read(data: bytes) -> File:
     """Take a file apart."""
     require(data[:8] == MAGIC, "the magic is missing")
     require(len(data) >= FIXED.size, "the fixed part is not whole")
-    (_, version, reserved, header_length, header_crc, metadata_length, metadata_crc, slab_count, index_crc, model_crc,
+    (_, version, kind, header_length, header_crc, metadata_length, metadata_crc, slab_count, index_crc, model_crc,
      model_length, file_length, digest, *matrix, fixed_crc) = FIXED.unpack_from(data)
-    require(version == 1, f"version {version} is unknown")
+    require(version == VERSION, f"version {version} is unknown")
     require(fixed_crc == crc32c(data[:FIXED.size - 4]), "the fixed part is damaged")
-    require(reserved == 0, "reserved is not 0")
+    require(kind == VOLUME, "an archive, not a volume")
     require(file_length == len(data), "the file has another length than it says")
     for name, value, limit in (("header", header_length, MAX_HEADER), ("metadata", metadata_length, MAX_METADATA),
                                ("slab count", slab_count, MAX_SLABS), ("model", model_length, MAX_MODEL)):
@@ -129,11 +133,7 @@ def check_header(header: dict) -> None:
     require(isinstance(shape, list) and len(shape) == len(axes), "a shape without the axes")
     require(all(type(n) is int and 1 <= n <= MAX_AXIS for n in shape), "the shape")
     require(header["dtype"] in DTYPES, "unknown dtype")
-    quality = header["quality"]
-    require(isinstance(quality, dict) and quality.get("kind") in ("lossless", "near-lossless"), "unknown quality")
-    lossless = quality == {"kind": "lossless"}
-    require(lossless or (set(quality) == {"kind", "max_error", "reached"} and type(quality["max_error"]) is int
-                         and quality["max_error"] > 0 and isinstance(quality["reached"], dict)), "the quality")
+    check_quality(header["quality"])
     require((sequence is not None) == ("t" in axes), "a sequence is there exactly with a t axis")
     if sequence is not None:
         require(isinstance(sequence, dict) and set(sequence) == {"index_name", "unit", "values"}, "the sequence")
@@ -151,6 +151,19 @@ def check_header(header: dict) -> None:
     codec = header["codec"]
     require(isinstance(codec, dict) and set(codec) == {"id", "config", "preset"}, "the codec")
     require(isinstance(codec["id"], str) and isinstance(codec["config"], dict), "the codec")
+
+
+def check_quality(quality: object) -> None:
+    """`quality` of section 4."""
+    require(isinstance(quality, dict), "the quality")
+    if quality == {"kind": "lossless"}:
+        return
+    require(quality.get("kind") == "near-lossless" and set(quality) - {"regions"} == {"kind", "max_error", "reached"},
+            "unknown quality")
+    regions = quality.get("regions", [0])
+    require(isinstance(regions, list) and 1 <= len(regions) <= MAX_REGIONS and all(type(n) is int for n in regions),
+            "the regions")
+    require(type(quality["max_error"]) is int and quality["max_error"] > 0, "the largest error")
 
 
 def frames_shape(header: dict) -> tuple[int, int, int, int]:

@@ -27,15 +27,20 @@ def decode(data: bytes) -> Decoded:
     """Decode a whole file, or raise `RefusedError`."""
     file = container.read(data)
     header = file.header
-    sample_map = SampleMap(header["samples"])
-    shape = container.frames_shape(header)
-    frames = np.empty(shape, header["dtype"])
+    voxels = to_axes(decode_frames(file), header)
+    return Decoded(voxels, header["axes"], file.ijk_to_ras, header["sequence"], file.metadata)
+
+
+def decode_frames(file: container.File) -> np.ndarray:
+    """The voxels as an array (frames, k, j, i)."""
+    sample_map = SampleMap(file.header["samples"])
+    frames = np.empty(container.frames_shape(file.header), file.header["dtype"])
     for slab in file.slabs:
         part = decode_slab(file, slab, sample_map, frames[slab.frames, slab.slices].shape)
         require(voxel_digest(part)[:8] == slab.digest, "a slab has other voxels than it should")
         frames[slab.frames, slab.slices] = part
     require(voxel_digest(frames) == file.voxel_digest, "the volume has other voxels than it should")
-    return Decoded(to_axes(frames, header), header["axes"], file.ijk_to_ras, header["sequence"], file.metadata)
+    return frames
 
 
 def decode_slab(file: container.File, slab: container.Slab, sample_map: SampleMap, shape: tuple) -> np.ndarray:
@@ -47,9 +52,17 @@ def decode_slab(file: container.File, slab: container.Slab, sample_map: SampleMa
         size = int(np.prod(shape)) * dtype.itemsize
         require(len(slab.payload) == size and not slab.residue, "voxels as they are, of another length")
         return np.frombuffer(slab.payload, dtype.newbyteorder("<")).reshape(shape).astype(dtype)
-    samples = CODECS[codec["id"]].decode_slab(codec["config"], file.model, sample_map.maximum, slab.payload, shape)
+    parameters = codec["config"], file.model, sample_map.maximum, slab.payload, shape
+    residue = slab.residue
+    if "regions" in file.header["quality"]:
+        require(codec["id"] == "neural", "regions for a codec that has none")
+        regions = runs.decode_slab({}, b"", 0, residue, (1, *shape[1:]))
+        require(bool((regions < len(file.header["quality"]["regions"])).all()), "a region that there is not")
+        samples, residue = CODECS["neural"].decode_slab(*parameters, np.broadcast_to(regions, shape)), b""
+    else:
+        samples = CODECS[codec["id"]].decode_slab(*parameters)
     require(bool(((samples >= 0) & (samples <= sample_map.maximum)).all()), "a sample out of range")
-    return sample_map.voxels(samples, slab.residue)
+    return sample_map.voxels(samples, residue)
 
 
 def to_axes(frames: np.ndarray, header: dict) -> np.ndarray:

@@ -84,7 +84,8 @@ def fixtures_notice() -> bool:
 
         for name in sorted(test_fixtures.MANIFEST, key=lambda name: test_fixtures.MANIFEST[name]["bytes"]):
             test_fixtures.test_the_library_decodes(name)
-            test_fixtures.test_the_same_bytes_again(name)
+            if test_fixtures.MANIFEST[name]["golden"]:
+                test_fixtures.test_the_same_bytes_again(name)
         for path in sorted(CORPUS.glob("*.mcz")):
             test_corpus(path)
     except BaseException:

@@ -45,7 +45,7 @@ TARGETS = ["container", "wavelet", "runs", "raw"]
 
 def seeds(target: str) -> list[tuple[bytes, bytes]]:
     """The small fixtures of a codec, or of all, with their voxels."""
-    manifest = json.loads((FIXTURES / "manifest.json").read_text())
+    manifest = json.loads((FIXTURES / "manifest.json").read_text())["volumes"]
     files = [(FIXTURES / f"{name}.mcz").read_bytes() for name, entry in manifest.items()
              if target in ("container", entry["codec"]) and entry["bytes"] < SEED_BYTES]
     return [(data, decompress(data, threads=1).voxels.tobytes()) for data in files]
