@@ -54,7 +54,7 @@ MIN_STEPS = 20
 """Fine-tuning for fewer steps is left out."""
 
 PRESETS = {
-    "default": Preset("small files at a practical speed", "default", ((5, 3), (3, 3), (1, 1)), 30, 6, (64, 64, 32), 12,
+    "default": Preset("small files at a practical speed", "default", ((5, 3), (3, 3), (1, 1)), 30, 14, (64, 64, 32), 12,
                       200_000, 1500, 1024, 400_000, 1500),
     "fast": Preset("the fastest of the neural presets", "fast", ((3, 2), (2, 2)), 18, 6, (32, 16), 8,
                    100_000, 0, 0, 0, 1),

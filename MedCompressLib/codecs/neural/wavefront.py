@@ -122,13 +122,18 @@ class Ring:
         self._cells[step.t % self._length * self._row + places] = values
         if not self._extended:
             return
-        source, delay = np.arange(len(places)), np.zeros(len(places), np.int64)
+        axes = [(3, step.i), (2, step.j), (1, step.k), (0, step.f)]
+        borders = [(axis, coordinate, border, count, sign) for axis, coordinate in axes for border, count, sign in
+                   ((0, self._before[axis], -1), (self._shape[axis] - 1, self._behind[axis], 1)) if count]
+        at_border = np.zeros(len(places), bool)
+        for _, coordinate, border, _, _ in borders:
+            at_border |= coordinate == border
+        source = np.flatnonzero(at_border)
         n_inside = len(source)
-        for axis, coordinate in ((3, step.i), (2, step.j), (1, step.k), (0, step.f)):
+        delay, places = np.zeros(n_inside, np.int64), places[source]
+        for axis, coordinate in axes:                     # the corners follow from going along one axis after another
             found = [(source, delay, places)]
-            for border, count, sign in ((0, self._before[axis], -1), (self._shape[axis] - 1, self._behind[axis], 1)):
-                if not count:
-                    continue
+            for _, _, border, count, sign in (entry for entry in borders if entry[0] == axis):
                 at = np.flatnonzero(coordinate[source] == border)
                 if len(at):
                     away = sign * np.arange(1, count + 1)
