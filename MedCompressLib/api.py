@@ -33,7 +33,7 @@ SUFFIX = ".mcz"
 # DICOM files (PS3.10) begin with 128 bytes for any use, then this.
 _DICOM_START, _DICOM_MAGIC = 128, b"DICM"
 
-_ARCHIVE = "archive"
+ARCHIVE = "archive"
 _BYTES = (bytes, bytearray, memoryview)
 Source = bytes | bytearray | memoryview | str | os.PathLike | BinaryIO
 
@@ -137,16 +137,16 @@ def read(path: str | os.PathLike, series_uid: str | None = None, threads: int | 
         hold exactly.
     """
     path = Path(path)
-    kind = _kind(path)
-    if kind == "DICOM":
+    found = kind(path)
+    if found == "DICOM":
         from .dicom import read_series
         return read_series(path, series_uid)
-    if kind == _ARCHIVE:
+    if found == ARCHIVE:
         with _opened(path) as file:
             return _series_volume(file, path, series_uid, None, _threads(threads))
     if series_uid is not None:
         raise UnsupportedError(f"{path} is not DICOM, so there is no series to choose in it.")
-    if kind == SUFFIX:
+    if found == SUFFIX:
         return decompress(path, threads=threads, progress=progress)
     from .image_files import read_image
     return read_image(path)
@@ -181,8 +181,8 @@ def open(data: Source, series_uid: str | None = None, threads: int | None = None
         What `read` raises. Damage inside a slab is raised as `FormatError` when that slab is asked for.
     """
     threads = _threads(threads)
-    kind = _kind(Path(data)) if isinstance(data, (str, os.PathLike)) else SUFFIX
-    if kind == SUFFIX:
+    found = kind(data) if isinstance(data, (str, os.PathLike)) else SUFFIX
+    if found == SUFFIX:
         file = _open_file(data)
         if _holds_archive(file):
             with file:
@@ -197,7 +197,7 @@ def open(data: Source, series_uid: str | None = None, threads: int | None = None
             if isinstance(error, FormatError) and not isinstance(data, _BYTES):
                 raise FormatError(f"{data}: {error}") from error
             raise
-    if kind in ("DICOM", _ARCHIVE) or series_uid is not None:
+    if found in ("DICOM", ARCHIVE) or series_uid is not None:
         return LazyVolume.of(read(data, series_uid), threads)
     from .image_files import open_image
     return open_image(data, threads)
@@ -251,8 +251,8 @@ def write(path: str | os.PathLike, volume: Volume | LazyVolume | np.ndarray, cod
 
 
 def pack(folder: str | os.PathLike, path: str | os.PathLike, codec: str = "auto", preset: str | None = None,
-         series_uid: str | None = None, others: str = "keep", progress: Progress | None = None,
-         threads: int | None = None, overwrite: bool = False) -> None:
+         series_uid: str | None = None, others: str = "keep", deidentify: bool = False,
+         progress: Progress | None = None, threads: int | None = None, overwrite: bool = False) -> None:
     """Archive the files of a folder: images as volumes through a codec, and every other byte of every file.
 
     The archive takes its name only when each file has been restored from it and found to be the same, byte for byte.
@@ -271,6 +271,9 @@ def pack(folder: str | os.PathLike, path: str | os.PathLike, codec: str = "auto"
     others : str
         What to do with files that are no DICOM images that can be read: "keep" them, byte for byte too, or "refuse"
         the folder and name them.
+    deidentify : bool
+        Archive de-identified copies, by the basic profile of DICOM PS3.15 (through the package dicom-anonymizer), under
+        new names. What is burned into the pixels stays.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -281,7 +284,8 @@ def pack(folder: str | os.PathLike, path: str | os.PathLike, codec: str = "auto"
     """
     from .dicom_archive import pack_folder
 
-    pack_folder(Path(folder), path, codec, preset, series_uid, others, _rising(progress), _threads(threads), overwrite)
+    pack_folder(Path(folder), path, codec, preset, series_uid, others, deidentify, _rising(progress),
+                _threads(threads), overwrite)
 
 
 def unpack(data: Source, folder: str | os.PathLike, progress: Progress | None = None, threads: int | None = None,
@@ -500,7 +504,7 @@ def _open_file(data: Source) -> BinaryIO:
 
 def is_dicom(path: str | os.PathLike) -> bool:
     """Whether `read` would take a path for a DICOM file or a folder with DICOM files."""
-    return _kind(Path(path)) == "DICOM"
+    return kind(path) == "DICOM"
 
 
 def _holds_archive(file: BinaryIO) -> bool:
@@ -535,18 +539,18 @@ def _archive_info(file: BinaryIO, phi: bool) -> dict:
 
     facts = describe(Archive(file, 1), phi)
     length = file.seek(0, io.SEEK_END)
-    return {"format_version": VERSION, "kind": _ARCHIVE, "file_bytes": length,
+    return {"format_version": VERSION, "kind": ARCHIVE, "file_bytes": length,
             "ratio": facts["files_bytes"] / length} | facts
 
 
-def _kind(path: Path) -> str:
+def kind(path: str | os.PathLike) -> str:
     """".mcz", "archive", "DICOM" or, for all else, the ending of the name; the first three by content if possible."""
-    start = b""
+    path, start = Path(path), b""
     if not path.is_dir():
         with _opened(path) as file:
             start = file.read(_DICOM_START + len(_DICOM_MAGIC))
     if is_archive(start):
-        return _ARCHIVE
+        return ARCHIVE
     if path.is_dir() or start[_DICOM_START:] == _DICOM_MAGIC or path.suffix.lower() == ".dcm":
         return "DICOM"
     return SUFFIX if start.startswith(MAGIC) else path.suffix.lower()

@@ -1,4 +1,4 @@
-"""The command line: `medcompress compress | decompress | info | verify | demo`.
+"""The command line: `medcompress compress | decompress | info | verify | export | demo`.
 
 Everything it does is done by the library; here are only arguments, what is printed, and exit codes. Results go to
 standard output; errors (one line, but for a list of series), warnings and the progress bar to standard error.
@@ -95,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument("--refuse-others", action="store_true",
                           help="refuse a DICOM folder with files that are no images that can be read; by default they "
                                "are kept byte for byte too")
+    compress.add_argument("--deidentify", action="store_true",
+                          help="archive copies of DICOM files without what identifies the patient (DICOM PS3.15 basic "
+                               "profile; what is burned into the pixels stays); needs dicom-anonymizer")
     _add_common(compress, _compress, writes=True)
 
     decompress = commands.add_parser("decompress", help="restore an image file or DICOM files from an .mcz file",
@@ -134,6 +137,22 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same model")
     train.add_argument("--anew", action="store_true", help="start from chance, not from the shipped model")
     _add_common(train, _train, writes=True)
+
+    export = commands.add_parser("export", help="write a volume as standard DICOM files",
+                                 description="Write a volume as a DICOM series that any PACS reads. A lossy volume "
+                                             "says so in every file.")
+    export.add_argument("input", type=Path, metavar="INPUT", help="image file, DICOM folder or .mcz file")
+    export.add_argument("output", type=Path, metavar="FOLDER", help="where to write the files")
+    export.add_argument("--syntax", choices=["explicit", "rle", "jpeg-ls", "jpeg-2000", "htj2k"], default="explicit",
+                        help="transfer syntax, each lossless (default: explicit, which is not compressed)")
+    export.add_argument("--source", type=Path, metavar="PATH",
+                        help="folder, or .mcz archive, with the DICOM series that the volume came from; by default "
+                             "INPUT if that is DICOM, else a fresh series is made")
+    export.add_argument("--series", metavar="UID", help="which series is the volume, if there are several")
+    export.add_argument("--modality", choices=["CT", "MR", "OT"], default="OT", help="of a fresh series (default: OT)")
+    export.add_argument("--threads", type=_thread_count, metavar="N", help="by default one per processor, at most 8")
+    export.add_argument("--force", action="store_true", help="replace files in FOLDER that exist")
+    export.set_defaults(run=_export)
 
     demo = commands.add_parser("demo", help="compress and restore a scan with every codec, beside gzip NRRD",
                                description="Compress and restore a scan with every codec, and compare sizes and "
@@ -207,7 +226,8 @@ def _pack(options: argparse.Namespace, output: Path) -> int:
 
     with _progress(options) as report:
         api.pack(options.input, output, options.codec, options.preset, options.series,
-                 "refuse" if options.refuse_others else "keep", report, options.threads, options.force)
+                 "refuse" if options.refuse_others else "keep", options.deidentify, report, options.threads,
+                 options.force)
     facts = api.info(output)
     others = f" ({facts['files_without_image']} without an image)" if facts["files_without_image"] else ""
     print(f"{output}: {facts['files']} files{others} of {_size(facts['files_bytes'])} in {_size(facts['file_bytes'])}, "
@@ -256,6 +276,16 @@ def _unpack(options: argparse.Namespace) -> int:
     with _progress(options) as report:
         names = api.unpack(options.input, options.output, report, options.threads, options.force)
     print(f"{options.output}: {len(names)} files, identical to those that were archived.")
+    return DONE
+
+
+def _export(options: argparse.Namespace) -> int:
+    from .dicom_export import export_file
+
+    names, loss = export_file(options.input, options.output, options.syntax, options.source, options.series,
+                              options.modality, options.force, options.threads)
+    quality = f"LOSSY: {loss.description}" if loss else "lossless."
+    print(f"{options.output}: {len(names)} files, {options.syntax}, {quality}")
     return DONE
 
 

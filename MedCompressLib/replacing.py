@@ -59,6 +59,53 @@ def replacing(path: str | os.PathLike, overwrite: bool) -> Iterator[BinaryIO]:
 
 
 @contextmanager
+def replacing_files(folder: str | os.PathLike, names: list[str], overwrite: bool) -> Iterator[Path]:
+    """A new folder for files of these names, which get into `folder` when the block ends well.
+
+    Until then it lies beside `folder` under a temporary name; when the block raises it is removed. It takes the place of
+    a folder that is not there or is empty; into any other the files are moved one by one.
+
+    Parameters
+    ----------
+    folder : str or path
+    names : list of str
+        With subfolders, parts divided by "/".
+    overwrite : bool
+        Whether files of these names may be replaced; others stay as they are in any case.
+
+    Raises
+    ------
+    MedCompressError
+        There is such a file and `overwrite` is false, or the folder cannot be written.
+    """
+    target = Path(os.path.realpath(folder))
+    if target.exists() and not target.is_dir():
+        raise MedCompressError(f"{folder} is a file; give the name of a folder.")
+    if not target.parent.is_dir():
+        raise MedCompressError(f"There is no folder {target.parent}; create it first.")
+    taken = next((name for name in names if os.path.lexists(target / name)), None)
+    if taken is not None and not overwrite:
+        raise MedCompressError(f"{target / taken} exists; choose another folder or allow overwriting.")
+    temporary = target.with_name(f".medcompress-{secrets.token_hex(8)}.part")
+    try:
+        with _explained(folder):
+            temporary.mkdir()
+            for parent in {(temporary / name).parent for name in names}:
+                parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with suppress(OSError):  # it has files, or is not there
+                target.rmdir()
+            if not target.exists():
+                os.replace(temporary, target)
+            else:
+                for name in names:
+                    (target / name).parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(temporary / name, target / name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
 def _explained(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-from contextlib import suppress
+import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,8 +11,9 @@ from ..codecs import Progress
 from ..dicom import list_series
 from ..dicom.folder import scan
 from ..errors import FormatError, MedCompressError, UnsupportedError
-from ..replacing import replacing
+from ..replacing import replacing, replacing_files
 from .archive import Archive
+from .deidentify import deidentified
 from .packing import files_in, pack
 
 # What becomes of files that are no DICOM images that can be read.
@@ -22,7 +21,7 @@ KEEP, REFUSE = "keep", "refuse"
 
 
 def pack_folder(folder: Path, path: str | os.PathLike, codec: str, preset: str | None, series_uid: str | None,
-                others: str, progress: Progress, threads: int, overwrite: bool) -> None:
+                others: str, deidentify: bool, progress: Progress, threads: int, overwrite: bool) -> None:
     """Write the archive `path` of the files in `folder`; see `api.pack`."""
     if others not in (KEEP, REFUSE):
         raise UnsupportedError(f"Other files are either kept ({KEEP!r}) or refused ({REFUSE!r}), not {others!r}.")
@@ -34,43 +33,19 @@ def pack_folder(folder: Path, path: str | os.PathLike, codec: str, preset: str |
         paths = _of_series(folder, series_uid)
     if others == REFUSE:
         _refuse_others(paths)
-    with replacing(path, overwrite) as file:
-        pack({one.relative_to(root).as_posix(): one for one in paths}, file, codec, preset, threads, progress)
+    files = {one.relative_to(root).as_posix(): one for one in paths}
+    with replacing(path, overwrite) as file, tempfile.TemporaryDirectory() as temporary:
+        if deidentify:
+            files = deidentified(paths, Path(temporary))
+        pack(files, file, codec, preset, threads, progress)
 
 
 def unpack_folder(file: BinaryIO, folder: Path, progress: Progress, threads: int, overwrite: bool) -> list[str]:
-    """Write all files of an archive into a folder; see `api.unpack`.
-
-    The files are written into a new folder beside it first. Only when all are there and proven do they get their
-    places: by renaming that folder, or one by one where the folder has other files already.
-    """
+    """Write all files of an archive into a folder; see `api.unpack`."""
     archive = Archive(file, threads)
-    folder = Path(os.path.realpath(folder))
-    if folder.exists() and not folder.is_dir():
-        raise MedCompressError(f"{folder} is a file; give the name of a folder.")
-    if not folder.parent.is_dir():
-        raise MedCompressError(f"There is no folder {folder.parent}; create it first.")
-    taken = next((name for name in archive.names if os.path.lexists(folder / name)), None)
-    if taken is not None and not overwrite:
-        raise MedCompressError(f"{folder / taken} exists; choose another folder or allow overwriting.")
-    temporary = folder.with_name(f".medcompress-{secrets.token_hex(8)}.part")
-    try:
-        temporary.mkdir()
+    with replacing_files(folder, archive.names, overwrite) as temporary:
         for name, data in zip(archive.names, archive.all_data(progress), strict=True):
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).write_bytes(data)
-        with suppress(OSError):  # it has files, or is not there
-            folder.rmdir()
-        if not folder.exists():
-            os.replace(temporary, folder)
-        else:
-            for name in archive.names:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(temporary / name, folder / name)
-    except OSError as error:
-        raise MedCompressError(f"{folder} cannot be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return archive.names
 
 

@@ -327,6 +327,35 @@ class TestFolder:
         assert seen == sorted(seen) and seen[-1] == 1.0
 
 
+class TestDeidentified:
+    def test_nothing_identifies_the_patient(self, tmp_path):
+        pytest.importorskip("dicomanonymizer")
+        item = Dataset()
+        item.ReferencedSOPInstanceUID, item.PatientName = "1.2.3.4.101", "Some^One"
+        files = {f"Some_One_{n}.dcm": image(n, ReferencedImageSequence=[item], PatientBirthDate="19700101",
+                                            InstitutionName="Clinic of Someone") for n in range(3)}
+        folder = folder_of(tmp_path / "files", files)
+        mc.pack(folder, tmp_path / "a.mcz", codec=CODEC, deidentify=True)
+        mc.unpack(tmp_path / "a.mcz", tmp_path / "again")
+        out = contents(tmp_path / "again")
+        assert len(out) == 3 and contents(folder) == files
+        for name, data in out.items():
+            assert "Some" not in name
+            for secret in (b"Some", b"secret", b"19700101", b"1.2.3.4.10", b"1.2.3\0"):
+                assert secret not in data, secret
+        assert pydicom.dcmread(io.BytesIO(data)).PatientIdentityRemoved == "YES"
+        assert np.array_equal(mc.read(tmp_path / "a.mcz").voxels, mc.read(folder).voxels)
+
+    @pytest.mark.parametrize(("name", "data", "reason"), [("notes.txt", b"Some One", r"notes\.txt cannot be de-ident"),
+                                                          ("b.dcm", image(2, BurnedInAnnotation="YES"), "burned")])
+    def test_refused_where_it_cannot_be_done(self, tmp_path, name, data, reason):
+        pytest.importorskip("dicomanonymizer")
+        folder = folder_of(tmp_path / "files", {"a.dcm": image(1), name: data})
+        with pytest.raises(mc.MedCompressError, match=reason):
+            mc.pack(folder, tmp_path / "a.mcz", deidentify=True)
+        assert not (tmp_path / "a.mcz").exists()
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     folder = folder_of(tmp_path_factory.mktemp("damage"), {f"{n}": image(n) for n in range(3)} | {"t": b"text"})
@@ -371,7 +400,8 @@ class TestFuzz:
     def test_mutated_files(self, tmp_path):
         """An exact archive of whatever the files have become."""
         rng = np.random.default_rng(11)
-        originals = [image(n) for n in range(4)] + [image(5, words(0, (4, 6, 7))), image(6, syntax=ImplicitVRLittleEndian)]
+        originals = [*(image(n) for n in range(4)), image(5, words(0, (4, 6, 7))),
+                     image(6, syntax=ImplicitVRLittleEndian)]
         for batch in range(10):
             files = {}
             for number in range(50):
@@ -398,10 +428,10 @@ class TestFuzz:
 
 
 class TestRealSeries:
-    NAMES = ["ct_body_siemens_mct_j2k", "ct_gantry_tilt_siemens", "ct_missing_slice_ge", "ct_not_a_volume_siemens",
+    NAMES = ("ct_body_siemens_mct_j2k", "ct_gantry_tilt_siemens", "ct_missing_slice_ge", "ct_not_a_volume_siemens",
              "ct_variable_increment_siemens", "mr_compressed_j2k", "mr_compressed_jpegll", "mr_compressed_jpegls",
              "mr_compressed_rle", "mr_enhanced_philips_achieva", "mr_hitachi_implicit", "mr_hyperfine_multiframe",
-             "mr_mixed_orientation_philips", "mr_multiframe_siemens", "mr_rgb_j2k"]
+             "mr_mixed_orientation_philips", "mr_multiframe_siemens", "mr_rgb_j2k")
 
     @pytest.mark.parametrize("name", NAMES)
     def test_byte_for_byte(self, data_file, tmp_path, name):
