@@ -138,6 +138,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--anew", action="store_true", help="start from chance, not from the shipped model")
     _add_common(train, _train, writes=True)
 
+    selftest = commands.add_parser("selftest", help="say in one line whether this machine computes exactly",
+                                   description="Decode golden streams that were written on another machine, encode "
+                                               "them again, and say whether all came out the same. The exit code is 1 "
+                                               "when anything did not.")
+    selftest.set_defaults(run=_selftest)
+
     export = commands.add_parser("export", help="write a volume as standard DICOM files",
                                  description="Write a volume as a DICOM series that any PACS reads. A lossy volume "
                                              "says so in every file.")
@@ -362,6 +368,14 @@ def _verify(options: argparse.Namespace) -> int:
         for problem in found.problems:
             print(f"{options.input}: {problem}")
     return DONE if found.ok else FAILED
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    from .selftest import self_test
+
+    report = self_test()
+    print(report)
+    return DONE if report.ok else FAILED
 
 
 def _check_output(path: Path, force: bool) -> None:

@@ -33,7 +33,8 @@ def extensionVariable(name):
 @pytest.mark.parametrize("folder", [MODULE, LIBRARY], ids=lambda folder: folder.name)
 def test_cmake_lists_every_file(folder):
     """A file that is missing in the list is missing only in the installed package, where nobody tests."""
-    isResource = (lambda p: "Resources" in p.parts) if folder == MODULE else (lambda p: p.suffix == ".mcmodel")
+    isResource = (lambda p: "Resources" in p.parts) if folder == MODULE else (
+        lambda p: p.suffix in (".mcmodel", ".mcz"))
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()
              and "__pycache__" not in path.parts and path.name != "CMakeLists.txt"]
     resources = {str(path) for path in files if isResource(path)}
