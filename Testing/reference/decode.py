@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import container, raw, runs, wavelet
+from . import container, neural, raw, runs, wavelet
 from .checksums import voxel_digest
 from .refuse import require
 from .samples import SampleMap
 
-CODECS = {"raw": raw, "wavelet": wavelet, "runs": runs}
+CODECS = {"raw": raw, "wavelet": wavelet, "runs": runs, "neural": neural}
 
 
 @dataclass
@@ -58,7 +58,7 @@ def decode_slab(file: container.File, slab: container.Slab, sample_map: SampleMa
         require(codec["id"] == "neural", "regions for a codec that has none")
         regions = runs.decode_slab({}, b"", 0, residue, (1, *shape[1:]))
         require(bool((regions < len(file.header["quality"]["regions"])).all()), "a region that there is not")
-        samples, residue = CODECS["neural"].decode_slab(*parameters, np.broadcast_to(regions, shape)), b""
+        samples, residue = neural.decode_slab(*parameters, np.broadcast_to(regions, shape)), b""
     else:
         samples = CODECS[codec["id"]].decode_slab(*parameters)
     require(bool(((samples >= 0) & (samples <= sample_map.maximum)).all()), "a sample out of range")

@@ -102,13 +102,16 @@ class GroupStream:
         The stream, which ends where they end.
     n_groups : int
         How many groups it must have.
+    most : int
+        How many symbols can be used.
     """
 
-    def __init__(self, data: bytes | Bytes, n_groups: int):
+    def __init__(self, data: bytes | Bytes, n_groups: int, most: int):
         stream = data if isinstance(data, Bytes) else Bytes(data)
         groups = stream.varint()
         require(groups <= MOST_GROUPS and groups == n_groups, "another number of groups")
         sizes = [stream.varint() for _ in range(groups)]
+        require(sum(sizes) <= most, "more symbols than can be used")
         self.symbols = [iter(symbols) for symbols in read_groups(stream, sizes)] if any(sizes) else [iter(())] * groups
         self.sizes = sizes
         stream.end()

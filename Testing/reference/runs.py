@@ -61,7 +61,7 @@ def decode_slab(config: dict, model: bytes, maximum: int, payload: bytes, shape:
     stream = Bytes(payload)
     counts = [stream.varint() for _ in range(3)]
     require(max(counts) <= np.prod(shape), "more labels, literals or exceptions than voxels")
-    groups = GroupStream(stream, GROUPS)
+    groups = GroupStream(stream, GROUPS, 4 * int(np.prod(shape)))
     require(counts == [groups.sizes[group] for group in (LABELS, LITERALS, EXCEPTIONS)], "other numbers than said")
     labels = [groups.next(LABELS) for _ in range(counts[0])]
     require(all(0 <= label <= MOST_LABEL for label in labels), "a label out of range")

@@ -52,9 +52,10 @@ class Wavelet:
         if self.weight_sets == 0:
             require(not model, "a model without weights")
             return {}
-        stream = GroupStream(model, 2)
+        layout = weight_layout(self.weight_sets, self.depth_levels)
+        stream = GroupStream(model, 2, sum(of_mean + of_spread for _, of_mean, of_spread in layout))
         weights = {}
-        for key, of_mean, of_spread in weight_layout(self.weight_sets, self.depth_levels):
+        for key, of_mean, of_spread in layout:
             weights[key] = [stream.next(0) for _ in range(of_mean)], [stream.next(1) for _ in range(of_spread)]
             require(all(abs(weight) <= MOST_WEIGHT for row in weights[key] for weight in row), "a weight")
         stream.end()
@@ -69,7 +70,7 @@ class Wavelet:
             batch, depth, rows, columns = shapes[-1]
             shapes.append((batch, -(-depth // 2) if self.splits_depth(level) else depth, -(-rows // 2),
                            -(-columns // 2)))
-        stream = GroupStream(payload, GROUPS)
+        stream = GroupStream(payload, GROUPS, int(np.prod(shape)))
         low = np.array([stream.next(ALL_LOW) for _ in range(int(np.prod(shapes[-1])))], self.dtype)
         low = low.reshape(shapes[-1])
         for axis in (3, 2, 1):

@@ -40,7 +40,7 @@ SEED_BYTES = 3500  # of the fixtures that are mutated
 CORPUS = FOLDER / "corpus"
 FIXTURES = FOLDER.parent / "fixtures"
 LIBRARY = str(Path(MedCompressLib.__file__).parent)
-TARGETS = ["container", "wavelet", "runs", "raw"]
+TARGETS = ["container", "wavelet", "neural", "runs", "raw"]
 
 
 def seeds(target: str) -> list[tuple[bytes, bytes]]:

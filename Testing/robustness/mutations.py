@@ -20,6 +20,7 @@ VALUES = [0, 1, -1, 2, 7, 8, 15, 16, 17, 31, 32, 63, 64, 255, 256, 65535, 65536,
           2**32 - 1, 2**32, 2**40, 2**53, 2**63, 2**64, -2**31, 1e300, 0.5, "", "x", "int32", "A" * 1000, None, True,
           [], {}, [0], [[]]]
 SYMBOLS = [0, 1, -1, 2, -2, 127, 255, 4096, -4096, 65535, 2**20, -2**20, 2**24, 2**30, 2**31 - 1, -2**31]
+MOST_SYMBOLS = 20_000  # in a stream that is decoded and coded again
 
 Random = np.random.Generator
 Mutation = Callable[[surgery.File, Random], None]
@@ -67,7 +68,7 @@ def other_symbols(stream: bytes, rng: Random) -> bytes:
             for _ in range(varints):
                 reader.varint()
             head = reader.place
-            groups = GroupStream(reader, Bytes(stream[head:]).varint())
+            groups = GroupStream(reader, Bytes(stream[head:]).varint(), MOST_SYMBOLS)
         except RefusedError:
             continue
         symbols = [list(each) for each in groups.symbols]
@@ -91,7 +92,7 @@ def other_symbols(stream: bytes, rng: Random) -> bytes:
 
 
 def any_damage(stream: bytes, rng: Random) -> bytes:
-    return (damage, early_damage, other_symbols)[rng.integers(3)](stream, rng)
+    return (damage, damage, early_damage, early_damage, other_symbols)[rng.integers(5)](stream, rng)
 
 
 def mutate_slab(file: surgery.File, rng: Random) -> None:
