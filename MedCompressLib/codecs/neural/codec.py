@@ -26,7 +26,7 @@ from .model_file import find_shipped, shipped_model, unpack_model
 from .neighbourhood import MAX_RESIDUALS, MIN_RESIDUALS, Neighbourhood, neighbourhood
 from .network import IntegerNetwork
 from .predictor import N_GROUPS, Predictor, n_network_inputs
-from .presets import EXPERT_STEP_BITS, MIN_STEPS, PRESETS
+from .presets import EXPERT_STEP_BITS, MIN_STEPS, PRESETS, VOXELS_A_CLASS
 from .raster import KnownPredictions, row_blocks
 from .tuning import pack_change, tune, unpack_change
 from .wavefront import flat_index, run_wavefront, wavefront_order
@@ -66,12 +66,13 @@ class NeuralCodec(Codec):
         temporal = any(slab.shape[0] > 1 for slab in slabs)
         near = neighbourhood(settings.radii, settings.n_inputs, settings.n_residuals, temporal)
         taps = sample_taps(slabs, near, settings.expert_samples, rng)
-        experts = fit_experts(taps, near, settings.classes, EXPERT_STEP_BITS)
+        n_voxels = sum(slab.size for slab in slabs)
+        classes = min(settings.classes, max(1, n_voxels // VOXELS_A_CLASS))
+        experts = fit_experts(taps, near, classes, EXPERT_STEP_BITS)
         del taps
         report(0.1)
         base = shipped_model(settings.model).network
         network = base if model is None else _own_network(model, preset, base)
-        n_voxels = sum(slab.size for slab in slabs)
         n_steps = min(settings.tuning_steps, n_voxels // settings.voxels_a_step) if settings.tuning_steps else 0
         if n_steps >= MIN_STEPS:
             samples = sample_inputs(slabs, Predictor(near, experts, network, maximum), settings.tuning_samples, rng)

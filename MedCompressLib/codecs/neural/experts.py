@@ -80,7 +80,7 @@ def fit_experts(samples: dict[int, tuple[np.ndarray, np.ndarray]], neighbourhood
         place = np.cumsum(neighbourhood.usable[surrounding]) - 1
         first, second = place[neighbourhood.pairs[surrounding]]
         activity = np.abs(taps[first] - taps[second]).sum(axis=0)
-        most = n_classes if surrounding == max(samples) else max(2, n_classes // 4)
+        most = n_classes if surrounding == max(samples) else max(1, n_classes // 4)
         classes = int(np.clip(len(voxels) // (20 * len(usable)), 1, most))
         bounds = np.unique(np.ceil(np.quantile(activity, np.arange(1, classes) / classes)))
         member = np.searchsorted(bounds, activity, side="right")

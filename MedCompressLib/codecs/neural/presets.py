@@ -50,6 +50,9 @@ class Preset:
 EXPERT_STEP_BITS = 4
 """Expert weights are multiples of 2**4 / 2**14."""
 
+VOXELS_A_CLASS = 20_000
+"""Smaller volumes get fewer experts: each must pay for its weights."""
+
 MIN_STEPS = 20
 """Fine-tuning for fewer steps is left out."""
 
