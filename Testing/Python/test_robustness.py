@@ -12,12 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
 import surgery
+from reference.entropy import Bytes
+from reference.neural import Neural, find_network
 from robustness.fuzz import BYTES, CORPUS, TARGETS, fuzz, is_good, limited_memory, outcome
 from robustness.kills import kill_writers
 
 import MedCompressLib as mc
 from MedCompressLib.codecs import codec_ids
+from MedCompressLib.entropy import encode_groups
 from MedCompressLib.image_files import SUFFIXES
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
@@ -96,7 +100,7 @@ def test_impossible_shapes(shape):
     refusal(file)
 
 
-@pytest.mark.parametrize("name", ["wavelet-tiny", "runs-tiny", "raw-plain"])
+@pytest.mark.parametrize("name", ["neural-tiny", "wavelet-tiny", "runs-tiny", "raw-plain"])
 def test_more_voxels_than_the_payload_holds(name):
     """A slab of 16 million voxels is declared, which a payload of some hundred bytes may well be."""
     file = fixture(name)
@@ -178,6 +182,66 @@ def test_slabs_that_overlap_or_repeat():
     longer = fixture("one-slice-slabs")
     longer.slabs[0].payload_length = 2**32 - 1
     refusal(longer)
+
+
+# Models that try to leave the range in which floats are exact
+
+
+def neural_file(experts: bytes | None, change: bytes) -> surgery.File:
+    """A small neural file with other experts (None: its own) and a change of the network."""
+    file = fixture("neural-tiny")
+    own = Bytes(file.model)
+    experts = own.take(own.varint()) if experts is None else experts
+    file.model = b"".join(varint(len(part)) + part for part in (experts, change))
+    return file
+
+
+def varint(number: int) -> bytes:
+    return bytes([number & 127 | 128]) + varint(number >> 7) if number > 127 else bytes([number])
+
+
+def refused_by_both(file: surgery.File) -> str:
+    with pytest.raises(reference.RefusedError):
+        reference.decode(file.join())
+    return refusal(file)
+
+
+@pytest.mark.parametrize(("layer", "weight", "grain"), [
+    (0, 2**14, 1), (1, 2**14, 1), (-1, -2**15, 1), (0, 2**31 - 1, 255), (1, -2**31, 255), (0, 2**24, 128),
+    (-1, 2**8, 255)])
+def test_networks_that_leave_the_exact_range(layer, weight, grain):
+    """All weights of a layer grow as far as that."""
+    network = find_network(fixture("neural-tiny").fields["codec"]["config"]["network"])
+    symbols = [np.zeros(each.size, np.int32) for each in network]
+    symbols[layer][:] = weight
+    groups = np.repeat(np.arange(len(network), dtype=np.uint8), [each.size for each in network])
+    change = bytes([grain]) + encode_groups(np.concatenate(symbols), groups, len(network))
+    assert "exact" in refused_by_both(neural_file(None, change)) or abs(weight * grain) >= 2**15
+
+
+@pytest.mark.parametrize("weight", [2**27, 2**31 - 1, -2**31])
+def test_experts_that_leave_the_exact_range(weight):
+    number = len(Neural(fixture("neural-tiny").fields["codec"]["config"], fixture("neural-tiny").model).taps)
+    symbols, groups = [1] * 4, [0] * 4
+    for tap in list(range(1, number)) * 4:
+        symbols.append(weight)
+        groups.append(1 + tap.bit_length())
+    for shift in (0, 14):
+        experts = bytes([shift]) + encode_groups(np.array(symbols), np.array(groups, np.uint8), 16)
+        refused_by_both(neural_file(experts, b""))
+
+
+def test_other_networks():
+    """A network that does not come with the software, and models that are no models."""
+    file = fixture("neural-tiny")
+    fields = file.fields
+    fields["codec"]["config"]["network"] = "0" * 64
+    file.fields = fields
+    assert "model" in refused_by_both(file)
+    for model in (b"", b"\0\0", b"\xff" * 20, b"\x01\x00\x00", fixture("neural-tiny").model + b"\0"):
+        file = fixture("neural-tiny")
+        file.model = model
+        refused_by_both(file)
 
 
 # Interrupted writing
