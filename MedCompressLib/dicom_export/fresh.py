@@ -62,7 +62,7 @@ def fresh_datasets(volume: Volume, modality: str, elements: dict[str, object]) -
         dataset.StudyDate = dataset.SeriesDate = dataset.ContentDate = date
         dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = time
         dataset.Manufacturer, dataset.PatientPosition, dataset.InstanceNumber = "", "", k + 1
-        dataset.PositionReferenceIndicator = ""
+        dataset.PositionReferenceIndicator = dataset.Laterality = ""
         dataset.ImageOrientationPatient = [_decimal(x) for x in (*columns[:, 0] / lengths[0],
                                                                  *columns[:, 1] / lengths[1])]
         dataset.ImagePositionPatient = [_decimal(x) for x in origin + k * columns[:, 2]]
@@ -83,7 +83,7 @@ def fresh_datasets(volume: Volume, modality: str, elements: dict[str, object]) -
             dataset.MRAcquisitionType, dataset.EchoTime, dataset.EchoTrainLength = "", None, None
             dataset.RepetitionTime = None
         else:
-            dataset.ConversionType = "WSD"
+            dataset.ConversionType, dataset.PatientOrientation = "WSD", ""
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
