@@ -62,5 +62,5 @@ PRESETS = {
     "fast": Preset("the fastest of the neural presets", "fast", ((3, 2), (2, 2)), 18, 6, (32, 16), 8,
                    100_000, 0, 0, 0, 1),
     "small": Preset("the smallest files; the encoder adapts the network to the volume for a minute or two", "small",
-                    ((6, 4), (4, 4), (2, 2), (0, 0)), 40, 24, (128, 64, 64), 16, 400_000, 8000, 1024, 800_000, 400),
+                    ((6, 4), (4, 4), (2, 2), (0, 0)), 40, 24, (128, 64, 64), 16, 400_000, 16000, 1024, 800_000, 200),
 }
