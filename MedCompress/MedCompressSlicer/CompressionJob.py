@@ -1,5 +1,6 @@
 """One compression in the background: hand the voxels over, follow the worker, place the file, load the result."""
 
+import dataclasses
 import enum
 import json
 import os
@@ -19,7 +20,8 @@ from MedCompressLib.replacing import replacing
 
 from .BackgroundProcess import BackgroundProcess
 from .Report import CompressionReport
-from .VolumeNode import addVolumeNode, volumeFromNode
+from .RestoredNode import addRestoredNode, describeFor
+from .SequenceNode import frameOf, volumeOf
 
 _PIECE_BYTES = 16_000_000  # written between two turns of the event loop
 _TURN_MILLISECONDS = 5
@@ -37,22 +39,26 @@ class JobState(enum.Enum):
 
 
 class CompressionJob:
-    """Compresses one volume node in a process of its own.
+    """Compresses one volume or sequence node in a process of its own.
 
     Everything is written into a temporary folder that is always deleted; the file appears at its path only when it
     is complete and verified. Callbacks are called in the main thread.
     """
 
-    def __init__(self, volumeNode, path="", codec="auto", preset="", restoreAs="", onProgress=None, onFinished=None):
+    def __init__(self, volumeNode, path="", codec="auto", preset="", restoreAs="", onProgress=None, onFinished=None,
+                 maxError=0, roi=None, force=False):
         """Start the work.
 
-        :param volumeNode: volume to compress; is not modified.
+        :param volumeNode: volume or sequence to compress; is not modified.
         :param path: file to write, replaced if it exists; empty for none.
         :param codec: codec id, or "auto".
         :param preset: preset of the codec, its default one if empty.
         :param restoreAs: name of a new node with the restored volume beside the original; empty for none.
         :param onProgress: called with a fraction from 0 to 1.
         :param onFinished: called once with this job when it is done, failed or cancelled.
+        :param maxError: by how many stored units a voxel may be off; 0 is lossless.
+        :param roi: SegmentROI with bounds of its own, or None.
+        :param force: compress mammograms with loss, too.
         :raises ValueError: a volume that cannot be compressed.
         """
         self.state = JobState.HANDING_OVER
@@ -60,11 +66,11 @@ class CompressionJob:
         self.error = ""
         self.restoredNode = None
         self._volumeNode, self._path, self._codec, self._preset = volumeNode, str(path), codec, preset
-        self._restoreAs = restoreAs
+        self._restoreAs, self._maxError, self._roi = restoreAs, maxError, roi
         self._onProgress = onProgress or (lambda fraction: None)
         self._onFinished = onFinished or (lambda job: None)
         self._figures, self._otherLines, self._process = None, [], None
-        self._volume = volumeFromNode(volumeNode)
+        self._volume = volumeOf(volumeNode, describeFor(volumeNode, codec, maxError, roi, force))
         self._folder = Path(tempfile.mkdtemp(prefix="MedCompress-", dir=slicer.app.temporaryPath))
         self._steps = self._handOver()
         self._copying, self._stopCopying, self._copyError = None, False, None
@@ -125,13 +131,22 @@ class CompressionJob:
             for start in range(0, len(data), _PIECE_BYTES):
                 file.write(data[start:start + _PIECE_BYTES])
                 yield True
+        segments = None
+        if self._roi is not None:
+            regions = yield from self._roi.rasterize(frameOf(self._volumeNode))
+            np.save(self._folder / "segments.npy", regions.bits)
+            segments = {"bits": str(self._folder / "segments.npy"), "names": regions.names,
+                        "maxErrors": regions.maxErrors, "margin": regions.margin}
         job = {
             "voxels": str(self._folder / "voxels.npy"),
             "ijkToRAS": volume.ijk_to_ras.tolist(),
             "axes": volume.axes,
+            "sequence": volume.sequence and dataclasses.asdict(volume.sequence),
             "metadata": volume.metadata,
             "codec": self._codec,
             "preset": self._preset,
+            "maxError": self._maxError,
+            "segments": segments,
             "compressed": str(self._folder / "compressed.mcz"),
             "restored": str(self._folder / "restored.npy") if self._restoreAs else "",
         }
@@ -154,8 +169,8 @@ class CompressionJob:
                 lines = "\n".join(self._otherLines[-20:]) or _("no message")
                 raise RuntimeError(self.error or _("The background process ended with code {code}: {lines}").format(
                     code=exitCode, lines=lines))
-            self.report = CompressionReport(**self._figures)
-            self.report.requireIdentical()
+            self.report = CompressionReport.fromFigures(self._figures)
+            self.report.requirePromise()
         except Exception as error:
             self._fail(error)
             return
@@ -175,9 +190,9 @@ class CompressionJob:
         if self._restoreAs:
             voxels = np.load(self._folder / "restored.npy", mmap_mode="r")
             volume = self._volume
-            restored = mc.Volume(voxels, volume.ijk_to_ras, volume.axes, metadata=volume.metadata)
+            restored = mc.Volume(voxels, volume.ijk_to_ras, volume.axes, volume.sequence, volume.metadata)
             beside = self._volumeNode if self._volumeNode.GetScene() is slicer.mrmlScene else None
-            self.restoredNode = addVolumeNode(restored, self._restoreAs, beside)
+            self.restoredNode = addRestoredNode(restored, self.report.info(), self._restoreAs, beside)
 
     def _copyToPath(self):
         """In a thread, because bringing a file to the disk takes long; touches files only."""
@@ -205,7 +220,7 @@ class CompressionJob:
             self._stopCopying = True
             self._copying.join()
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._volumeNode = self._volume = self._process = None
+        self._volumeNode = self._volume = self._roi = self._process = None
         self.state = state
         self._onFinished(self)
 

@@ -12,10 +12,14 @@ from MedCompressLib.replacing import replacing
 
 from .CompressionJob import CompressionJob
 from .DicomNode import isArchive, placeInStudy, seriesHeader, seriesName
+from .Lossy import lossyName
 from .ParameterNode import MedCompressParameterNode
 from .Report import CompressionReport
+from .RestoredNode import addRestoredNode, describeFor
 from .RoundTrip import compressAndRestore
-from .VolumeNode import addVolumeNode, storedName, volumeFromNode
+from .SegmentROI import SegmentROI
+from .SequenceNode import frameOf, sequenceOf, volumeOf
+from .VolumeNode import storedName
 
 FILE_TYPE = "MedCompressFile"
 
@@ -27,6 +31,11 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
         logic = MedCompressLogic()
         report = logic.compressVolume(getNode("CTChest"), "/data/chest.mcz")
         node = logic.decompressFile("/data/chest.mcz")
+
+    With loss, but not in the liver::
+
+        liver = logic.segmentROI(getNode("Segmentation"), ["liver"], margin=2)
+        node, report = logic.roundTrip(getNode("CTChest"), maxError=20, roi=liver)
     """
 
     def getParameterNode(self) -> MedCompressParameterNode:
@@ -48,24 +57,31 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
         return presets
 
     def compressVolume(self, volumeNode, path, codec="auto", preset="", overwrite=False,
-                       progressCallback=None) -> CompressionReport:
-        """Write a volume node to a `.mcz` file, verified by restoring it. The node stays as it is.
+                       progressCallback=None, maxError=0, roi=None, force=False) -> CompressionReport:
+        """Write a volume or sequence to a `.mcz` file, verified by restoring it. The node stays as it is.
 
-        :param volumeNode: scalar, label map or vector volume.
+        :param volumeNode: scalar, label map or vector volume, or a sequence of them. A volume that shows a frame of a
+            sequence stands for itself; give `sequenceOf(volumeNode)` for all frames.
         :param path: file to write; it appears when it is complete and verified.
         :param codec: codec id, see `presetsByCodec`; "auto" lets the library choose for the volume.
         :param preset: preset of the codec, its default one if empty.
         :param overwrite: whether an existing file may be replaced.
         :param progressCallback: called with a fraction from 0 to 1; may raise `MedCompressLib.Cancelled`.
+        :param maxError: by how many stored units (HU in a CT) a voxel may be off; 0 is lossless.
+        :param roi: result of `segmentROI`: segments with bounds of their own. Needs a `maxError` for the rest.
+        :param force: compress mammograms with loss, too.
         :raises ValueError: a volume that cannot be compressed or a file that cannot be written; the message says why.
         :raises RuntimeError: the restored volume differs, or a Python package is missing.
         """
-        volume = volumeFromNode(volumeNode)
-        with _MissingPackageExplained(), replacing(path, overwrite) as file:
-            data, _restored, figures = compressAndRestore(volume, codec, preset, progressCallback)
-            report = CompressionReport(**figures)
-            report.requireIdentical()
-            file.write(data)
+        with _MissingPackageExplained():
+            volume = volumeOf(volumeNode, describeFor(volumeNode, codec, maxError, roi, force))
+            regions = roi.regions(frameOf(volumeNode)) if roi is not None else None
+            with replacing(path, overwrite) as file:
+                data, _restored, figures = compressAndRestore(volume, codec, preset, progressCallback, maxError,
+                                                              regions)
+                report = CompressionReport.fromFigures(figures)
+                report.requirePromise()
+                file.write(data)
         return report
 
     def decompressFile(self, path, name="", beside=None, progressCallback=None):
@@ -73,39 +89,66 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
         the place in the subject hierarchy, that the DICOM module would give it.
 
         :param path: file to read.
-        :param name: name of the new node; the stored one if empty, else that of the file.
+        :param name: name of the new node; the stored one if empty, else that of the file. Where voxels are not the
+            original ones, the stored name is followed by the error that they may have.
         :param beside: volume node whose transform, subject hierarchy folder and display the new one gets.
         :param progressCallback: called with a fraction from 0 to 1; may raise `MedCompressLib.Cancelled`.
-        :return: the new volume node. It has no storage node: a `.mcz` file is an import format, the scene saves the
-            volume in Slicer's own formats.
+        :return: the new volume node, or the sequence node if the file holds one. It has no storage node: a `.mcz` file
+            is an import format, the scene saves the volume in Slicer's own formats.
         :raises ValueError: not a valid file, or a volume that Slicer cannot show.
         """
         with _MissingPackageExplained():
             volume = mc.decompress(Path(path), progress=progressCallback)
-            source = volume.metadata["DICOM"] if isArchive(path) else None
+            archive = isArchive(path)
+            info = None if archive else mc.info(Path(path))
+            source = volume.metadata["DICOM"] if archive else None
             header = seriesHeader(path, source.get("SeriesInstanceUID", "")) if source else None
         stored = seriesName(header) if source else storedName(volume)
-        node = addVolumeNode(volume, name or stored or Path(path).stem, beside)
+        node = addRestoredNode(volume, info, name, beside, stored or Path(path).stem)
         if source:
             placeInStudy(node, header, source["instanceUIDs"])
         return node
 
-    def roundTrip(self, volumeNode, codec="auto", preset="", name="", progressCallback=None):
-        """Compress a volume in memory and add the restored one beside it.
+    def roundTrip(self, volumeNode, codec="auto", preset="", name="", progressCallback=None, maxError=0, roi=None,
+                  force=False):
+        """Compress a volume or sequence in memory and add the restored one beside it.
 
-        :param name: name of the new node; that of the volume with "restored" if empty.
-        :return: the new volume node and a CompressionReport.
+        :param name: name of the new node; that of the volume with "restored", or what tells of its errors, if empty.
+        :param maxError: by how many stored units (HU in a CT) a voxel may be off; 0 is lossless.
+        :param roi: result of `segmentROI`: segments with bounds of their own. Needs a `maxError` for the rest.
+        :param force: compress mammograms with loss, too.
+        :return: the new node and a CompressionReport.
         """
         with _MissingPackageExplained():
-            _data, restored, figures = compressAndRestore(volumeFromNode(volumeNode), codec, preset, progressCallback)
-        node = addVolumeNode(restored, name or self.restoredName(volumeNode), beside=volumeNode)
-        return node, CompressionReport(**figures)
+            volume = volumeOf(volumeNode, describeFor(volumeNode, codec, maxError, roi, force))
+            regions = roi.regions(frameOf(volumeNode)) if roi is not None else None
+            _data, restored, figures = compressAndRestore(volume, codec, preset, progressCallback, maxError, regions)
+        report = CompressionReport.fromFigures(figures)
+        report.requirePromise()
+        name = name or self.restoredName(volumeNode, maxError, roi)
+        node = addRestoredNode(restored, report.info(), name, volumeNode)
+        return node, report
+
+    @staticmethod
+    def segmentROI(segmentationNode, segments, margin=0.0) -> SegmentROI:
+        """Segments as a region of interest.
+
+        :param segments: names or IDs of segments that are to be lossless, or a dict from these to the allowed error.
+        :param margin: in mm, by which segments grow where that is tighter than what is allowed outside.
+        :raises ValueError: no such segment; the message says which.
+        """
+        return SegmentROI.of(segmentationNode, segments, margin)
+
+    @staticmethod
+    def sequenceOf(volumeNode):
+        """The sequence node of which a volume node shows a frame, or None."""
+        return sequenceOf(volumeNode)
 
     @staticmethod
     def startCompression(volumeNode, path="", codec="auto", preset="", restoreAs="", onProgress=None,
-                         onFinished=None) -> CompressionJob:
+                         onFinished=None, maxError=0, roi=None, force=False) -> CompressionJob:
         """Compress in a background process, see CompressionJob."""
-        return CompressionJob(volumeNode, path, codec, preset, restoreAs, onProgress, onFinished)
+        return CompressionJob(volumeNode, path, codec, preset, restoreAs, onProgress, onFinished, maxError, roi, force)
 
     @staticmethod
     def saveVolume(volumeNode, path):
@@ -122,8 +165,10 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
                                or _("The file {path} could not be written.").format(path=path))
 
     @staticmethod
-    def restoredName(volumeNode) -> str:
-        """How a restored volume is called by default."""
+    def restoredName(volumeNode, maxError=0, roi=None) -> str:
+        """How a restored volume is called by default; where voxels may be off, the name tells by how much."""
+        if maxError:
+            return lossyName(volumeNode.GetName(), max(maxError, *(roi.maxErrors.values() if roi else [0])))
         return _("{name} restored").format(name=volumeNode.GetName())
 
 

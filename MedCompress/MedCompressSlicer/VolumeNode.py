@@ -118,34 +118,14 @@ def addVolumeNode(volume: mc.Volume, name: str = "", beside=None):
     :return: the new node.
     :raises ValueError: a volume that Slicer cannot show; nothing is added then.
     """
-    if "t" in volume.axes:
-        raise ValueError(_("This file holds a sequence of {count} frames, not a single volume; read it in Python with "
-                           "MedCompressLib.read().").format(count=volume.frames))
-    if volume.voxels.dtype.kind in "iu" and volume.voxels.dtype.itemsize == 8:
-        raise ValueError(_("This file holds 64-bit integers, which Slicer does not display correctly; read it in "
-                           "Python with MedCompressLib.read() and convert it."))
-    properties = _storedProperties(volume)
-    className = properties.get("nodeClass")
-    if className not in SUPPORTED_CLASSES:
-        className = "vtkMRMLScalarVolumeNode" if "c" not in volume.axes else "vtkMRMLVectorVolumeNode"
-    name = name or storedName(volume) or _("Volume")
-    image = vtk.vtkImageData()
-    image.SetDimensions(*(int(n) for n in reversed(volume.voxels.shape[:3])))
-    image.AllocateScalars(numpy_support.get_vtk_array_type(volume.voxels.dtype), volume.components)
-    numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(volume.voxels.shape)[...] = volume.voxels
-
-    node = slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GetUniqueNameByString(name))
+    requireShowable(volume)
+    properties = storedProperties(volume)
+    node = slicer.mrmlScene.AddNewNodeByClass(_classOf(volume), slicer.mrmlScene.GetUniqueNameByString(
+        name or storedName(volume) or _("Volume")))
     try:
-        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(volume.ijk_to_ras))
-        node.SetAndObserveImageData(image)
-        _restoreProperties(node, properties)
+        fillNode(node, volume, properties)
         node.CreateDefaultDisplayNodes()
-        if beside is not None:
-            _copyPlacement(node, beside)
-        else:
-            _restoreDisplay(node.GetDisplayNode(), properties.get("display") or {})
-            _restoreTransform(node, properties.get("transform"))
-            _restoreHierarchy(node, properties.get("hierarchy") or {})
+        restorePlacement(node, properties, beside)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         for added in (node.GetDisplayNode(), node):
             if added is not None:
@@ -155,14 +135,61 @@ def addVolumeNode(volume: mc.Volume, name: str = "", beside=None):
     return node
 
 
+def requireShowable(volume: mc.Volume):
+    """Refuse voxels that Slicer cannot show.
+
+    :raises ValueError: it cannot.
+    """
+    if volume.voxels.dtype.kind in "iu" and volume.voxels.dtype.itemsize == 8:
+        raise ValueError(_("This file holds 64-bit integers, which Slicer does not display correctly; read it in "
+                           "Python with MedCompressLib.read() and convert it."))
+
+
+def fillNode(node, volume: mc.Volume, properties):
+    """Give a volume node voxels, geometry and what describes them.
+
+    :param node: of the right class; a new one outside any scene if None.
+    :return: the node.
+    """
+    node = node if node is not None else getattr(slicer, _classOf(volume))()
+    image = vtk.vtkImageData()
+    image.SetDimensions(*(int(n) for n in reversed(volume.voxels.shape[:3])))
+    image.AllocateScalars(numpy_support.get_vtk_array_type(volume.voxels.dtype), volume.components)
+    numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(volume.voxels.shape)[...] = volume.voxels
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(volume.ijk_to_ras))
+    node.SetAndObserveImageData(image)
+    _restoreProperties(node, properties)
+    return node
+
+
+def restorePlacement(node, properties, beside=None):
+    """Give a node of the scene its display, transform and folder: those of another node, or else the stored ones."""
+    if beside is not None:
+        _copyPlacement(node, beside)
+        return
+    _restoreDisplay(node.GetDisplayNode(), properties.get("display") or {})
+    _restoreTransform(node, properties.get("transform"))
+    _restoreHierarchy(node, properties.get("hierarchy") or {})
+
+
 def storedName(volume: mc.Volume) -> str:
-    """Name of the node that the volume was compressed from; empty if it was no node."""
-    return str(_storedProperties(volume).get("name") or "")
+    """Name of the volume or sequence node that the volume was compressed from; empty if it was no node."""
+    properties = storedProperties(volume)
+    sequence = properties.get("sequence")
+    return str((sequence.get("name") if isinstance(sequence, dict) else properties.get("name")) or "")
 
 
-def _storedProperties(volume):
+def storedProperties(volume: mc.Volume) -> dict:
+    """What `describeNode` stored; empty if the volume was no node."""
     properties = volume.metadata.get(METADATA_KEY)
     return properties if isinstance(properties, dict) else {}
+
+
+def _classOf(volume):
+    className = storedProperties(volume).get("nodeClass")
+    if className in SUPPORTED_CLASSES:
+        return className
+    return "vtkMRMLScalarVolumeNode" if "c" not in volume.axes else "vtkMRMLVectorVolumeNode"
 
 
 def _restoreProperties(node, properties):

@@ -14,19 +14,26 @@ from pathlib import Path
 import numpy as np
 
 import MedCompressLib as mc
+from MedCompressSlicer.Regions import Regions
 from MedCompressSlicer.RoundTrip import compressAndRestore
 
 
 def run(job: dict) -> dict:
     """Do one job.
 
-    :param job: `voxels` (.npy file), `ijkToRAS`, `axes`, `metadata`, `codec`, `preset`, `compressed` (file to write),
-        `restored` (.npy file to write, empty for none).
+    :param job: `voxels` (.npy file), `ijkToRAS`, `axes`, `sequence`, `metadata`, `codec`, `preset`, `compressed` (file
+        to write), `restored` (.npy file to write, empty for none), `maxError`, `segments` (null, or `bits` (.npy
+        file), `names`, `maxErrors` and `margin`, see Regions).
     :return: the figures of the report.
     """
     voxels = np.load(job["voxels"], mmap_mode="r")
-    volume = mc.Volume(voxels, np.array(job["ijkToRAS"]), job["axes"], metadata=job["metadata"])
-    data, restored, figures = compressAndRestore(volume, job["codec"], job["preset"], _sayProgress)
+    sequence = mc.SequenceAxis(**job["sequence"]) if job["sequence"] else None
+    volume = mc.Volume(voxels, np.array(job["ijkToRAS"]), job["axes"], sequence, job["metadata"])
+    segments = job["segments"]
+    regions = segments and Regions(np.load(segments["bits"]), tuple(segments["names"]), tuple(segments["maxErrors"]),
+                                   segments["margin"])
+    data, restored, figures = compressAndRestore(volume, job["codec"], job["preset"], _sayProgress, job["maxError"],
+                                                 regions)
     Path(job["compressed"]).write_bytes(data)
     if job["restored"]:
         np.save(job["restored"], restored.voxels)

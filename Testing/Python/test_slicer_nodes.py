@@ -302,8 +302,7 @@ def test_files_of_others(logic, tmp_path):
     mc.write(path, np.zeros((6, 7, 8, 3), np.uint8), codec="raw", overwrite=True)
     assert logic.decompressFile(path).GetClassName() == "vtkMRMLVectorVolumeNode"
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode")
-    for array, words in ((np.zeros((3, 6, 7, 8), np.uint8), "sequence of 3 frames"),
-                         (np.zeros((6, 7, 8), np.int64), "64-bit")):
+    for array, words in ((np.zeros((3, 6, 7, 8), np.uint64), "64-bit"), (np.zeros((6, 7, 8), np.int64), "64-bit")):
         mc.write(path, array, codec="raw", overwrite=True)
         with pytest.raises(ValueError, match=words):
             logic.decompressFile(path)

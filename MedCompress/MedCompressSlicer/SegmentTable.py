@@ -1,0 +1,72 @@
+"""The table of the panel in which each segment is lossless, bounded or background."""
+
+import qt
+from slicer.i18n import tr as _
+
+from MedCompressLib.quality import MAX_ERROR
+
+_BACKGROUND, _LOSSLESS, _BOUNDED = range(3)
+_DEFAULT_BOUND = 5
+
+
+class SegmentTable:
+    """Shows the segments of a segmentation and what is chosen for each."""
+
+    def __init__(self, tableWidget, onChanged):
+        """
+        :param tableWidget: QTableWidget of three columns: name, choice, bound.
+        :param onChanged: called without arguments when the user has changed a choice or a bound.
+        """
+        self._table, self._onChanged = tableWidget, onChanged
+        self._rows = []  # (segment ID, name, combo box, spin box); the widgets must be held
+        self._showing = False
+
+    def show(self, segmentationNode, bounds, units=""):
+        """Show what is chosen.
+
+        :param segmentationNode: segmentation, or None.
+        :param bounds: segment ID to allowed error, 0 for lossless; segments that are not in it are background.
+        :param units: of the voxels, may be empty.
+        """
+        segmentation = segmentationNode.GetSegmentation() if segmentationNode is not None else None
+        segments = [(segmentID, segmentation.GetSegment(segmentID).GetName())
+                    for segmentID in segmentation.GetSegmentIDs()] if segmentation else []
+        self._showing = True
+        if [row[:2] for row in self._rows] != segments:
+            self._fill(segments)
+        for segmentID, _name, choice, bound in self._rows:
+            allowed = bounds.get(segmentID)
+            choice.currentIndex = _BACKGROUND if allowed is None else _BOUNDED if allowed else _LOSSLESS
+            bound.enabled = bool(allowed)
+            bound.suffix = " " + units if units else ""
+            if allowed:
+                bound.value = allowed
+        self._showing = False
+
+    def bounds(self) -> dict:
+        """What is chosen, as `show` takes it."""
+        return {segmentID: bound.value if choice.currentIndex == _BOUNDED else 0
+                for segmentID, _name, choice, bound in self._rows if choice.currentIndex != _BACKGROUND}
+
+    def _fill(self, segments):
+        self._table.rowCount = 0
+        self._table.rowCount = len(segments)
+        self._rows = []
+        for number, (segmentID, name) in enumerate(segments):
+            item = qt.QTableWidgetItem(name)
+            item.setFlags(qt.Qt.ItemIsEnabled)
+            choice, bound = qt.QComboBox(), qt.QSpinBox()
+            choice.addItems([_("background"), _("lossless"), _("largest error")])
+            choice.toolTip = _("Background gets the largest error that is allowed outside all segments.")
+            bound.minimum, bound.maximum, bound.value = 1, MAX_ERROR, _DEFAULT_BOUND
+            bound.toolTip = _("By how much a voxel of this segment may be off, in the units of the volume.")
+            choice.connect("currentIndexChanged(int)", self._changed)
+            bound.connect("valueChanged(int)", self._changed)
+            self._table.setItem(number, 0, item)
+            self._table.setCellWidget(number, 1, choice)
+            self._table.setCellWidget(number, 2, bound)
+            self._rows.append((segmentID, name, choice, bound))
+
+    def _changed(self, value=0):
+        if not self._showing:
+            self._onChanged()

@@ -1,0 +1,276 @@
+"""Segments as regions of interest, on real MRML."""
+
+import numpy as np
+import pytest
+
+pytest_plugins = ["harness.fixtures"]
+SHAPE = (6, 30, 34)
+IJK_TO_RAS = np.diag([-0.8, -0.8, 2.0, 1.0])
+
+
+def addVolume(name="CT", shape=SHAPE, ijkToRAS=IJK_TO_RAS):
+    import slicer
+
+    voxels = np.random.default_rng(1).normal(100, 30, shape).astype(np.int16)
+    return slicer.util.addVolumeFromArray(voxels, ijkToRAS, name)
+
+
+def box(k=slice(None), j=slice(5, 15), i=slice(4, 20), shape=SHAPE):
+    mask = np.zeros(shape, np.uint8)
+    mask[k, j, i] = 1
+    return mask
+
+
+def addSegmentation(volumeNode, **masks):
+    import slicer
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Organs")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    for name, mask in masks.items():
+        segmentID = node.GetSegmentation().AddEmptySegment("id of " + name, name, [1.0, 0.5, 0.0])
+        if mask is not None:
+            slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segmentID, volumeNode)
+    return node
+
+
+def errorsOf(node, other):
+    import slicer
+
+    return np.abs(slicer.util.arrayFromVolume(other).astype(int) - slicer.util.arrayFromVolume(node).astype(int))
+
+
+def shift(millimeters):
+    import slicer
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = np.eye(4)
+    matrix[0, 3] = millimeters
+    node.SetAndObserveMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    return node
+
+
+# Bounds -----------------------------------------------------------------------------------------------------------
+def test_segments_have_bounds_of_their_own(logic):
+    ct = addVolume()
+    liver, spleen = box(), box(j=slice(18, 25))
+    segmentation = addSegmentation(ct, liver=liver, spleen=spleen, bone=box(i=slice(25, 30)))
+    roi = logic.segmentROI(segmentation, {"liver": 0, "id of spleen": 2})
+    restored, report = logic.roundTrip(ct, maxError=12, roi=roi)
+    errors = errorsOf(ct, restored)
+    assert errors[liver == 1].max() == 0
+    assert 0 < errors[spleen == 1].max() <= 2
+    assert 2 < errors[(liver | spleen) == 0].max() <= 12
+    assert [(r.name, r.voxels, r.allowedError, r.maxError) for r in report.regions] == [
+        ("", errors.size, 12, errors.max()), ("liver", liver.sum(), 0, 0),
+        ("spleen", spleen.sum(), 2, errors[spleen == 1].max()),
+        ("outside", ((liver | spleen) == 0).sum(), 12, errors[(liver | spleen) == 0].max())]
+    assert report.regions[1].dice == 1.0 and report.regions[1].hausdorff95 == 0 and report.regions[1].psnr is None
+    assert "Exact: liver." in report.summary()
+    assert restored.GetAttribute("MedCompress.quality").endswith("regions 0 2 12")
+
+
+def test_names_colors_and_bounds_travel_in_the_file(logic, tmp_path):
+    import MedCompressLib as mc
+
+    ct = addVolume()
+    logic.compressVolume(ct, tmp_path / "a.mcz", maxError=9,
+                         roi=logic.segmentROI(addSegmentation(ct, liver=box()), ["liver"], margin=1.5))
+    stored = mc.info(tmp_path / "a.mcz")["metadata"]["Slicer"]["segmentsOfInterest"]
+    assert stored == {"segmentation": "Organs", "margin": 1.5,
+                      "segments": [{"name": "liver", "color": [1.0, 0.5, 0.0], "maxError": 0}]}
+
+
+def test_where_segments_overlap_the_tighter_bound_counts(logic):
+    """Whatever the order: of a label map exported by Slicer, the later segment would win."""
+    ct = addVolume()
+    big, small = box(), box(j=slice(8, 12), i=slice(8, 12))
+    for masks in ({"big": big, "small": small}, {"small": small, "big": big}):
+        segmentation = addSegmentation(ct, **masks)
+        restored, report = logic.roundTrip(ct, maxError=12, roi=logic.segmentROI(segmentation, {"big": 6, "small": 0}))
+        errors = errorsOf(ct, restored)
+        assert errors[small == 1].max() == 0 and 0 < errors[big == 1].max() <= 6
+        assert {r.name: r.voxels for r in report.regions}["big"] == big.sum(), "counted with what overlaps"
+
+
+def test_margin(logic):
+    ct = addVolume()
+    mask = box(k=slice(2, 4))
+    restored, _report = logic.roundTrip(ct, maxError=12, roi=logic.segmentROI(addSegmentation(ct, a=mask), ["a"], 2.0))
+    errors = errorsOf(ct, restored)
+    assert errors[1:5, 5:15, 4:20].max() == 0 and errors[2:4, 3:17, 4:20].max() == 0
+    assert errors[2:4, 5:15, 2:22].max() == 0
+    assert errors[0].max() > 0
+
+
+# Geometry ---------------------------------------------------------------------------------------------------------
+def test_segmentation_on_another_grid(logic):
+    """A grid of half the spacing covers the same voxels."""
+    ct = addVolume()
+    fine = IJK_TO_RAS / 2
+    fine[3, 3] = 1
+    fine[:3, 3] = -0.5 * fine[:3, :3] @ np.ones(3) - 0   # the first of two fine voxels lies half a fine step before
+    reference = addVolume("Fine", tuple(2 * n for n in SHAPE), fine)
+    mask = box()
+    segmentation = addSegmentation(reference, a=mask.repeat(2, 0).repeat(2, 1).repeat(2, 2))
+    restored, report = logic.roundTrip(ct, maxError=12, roi=logic.segmentROI(segmentation, ["a"]))
+    assert errorsOf(ct, restored)[:, 6:14, 5:19].max() == 0
+    assert report.regions[1].voxels == pytest.approx(mask.sum(), rel=0.15)
+
+
+@pytest.mark.parametrize("moved", ["volume", "segmentation", "both"])
+def test_transforms(logic, moved):
+    """What counts is where things lie in the world: 4 mm are 5 voxels of 0.8 mm along negative i."""
+    ct = addVolume()
+    mask = box()
+    segmentation = addSegmentation(ct, a=mask)
+    transform = shift(4.0)
+    for node, name in ((ct, "volume"), (segmentation, "segmentation")):
+        if moved in (name, "both"):
+            node.SetAndObserveTransformNodeID(transform.GetID())
+    expected = np.roll(mask, {"volume": 5, "segmentation": -5, "both": 0}[moved], axis=2)
+    if moved == "segmentation":
+        expected = box(i=slice(0, 15))
+    restored, report = logic.roundTrip(ct, maxError=12, roi=logic.segmentROI(segmentation, ["a"]))
+    assert report.regions[1].voxels == expected.sum()
+    assert errorsOf(ct, restored)[expected == 1].max() == 0
+    assert restored.GetTransformNodeID() == ct.GetTransformNodeID()
+
+
+def test_closed_surface(logic):
+    """Converted on the volume's grid; the default one would have voxels of a fraction of a millimetre."""
+    import slicer
+    import vtk
+
+    ct = addVolume()
+    sphere = vtk.vtkSphereSource()
+    sphere.SetCenter(-12.0, -12.0, 6.0)
+    sphere.SetRadius(5.0)
+    sphere.SetThetaResolution(24)
+    sphere.SetPhiResolution(24)
+    sphere.Update()
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Surfaces")
+    segmentation.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    segmentation.AddSegmentFromClosedSurfaceRepresentation(sphere.GetOutput(), "ball", [0.0, 1.0, 0.0], "ball")
+    restored, report = logic.roundTrip(ct, maxError=12, roi=logic.segmentROI(segmentation, ["ball"]))
+    assert report.regions[1].voxels == pytest.approx(4 / 3 * np.pi * 5 ** 3 / (0.8 * 0.8 * 2.0), rel=0.15)
+    assert report.regions[1].maxError == 0
+    k, j, i = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
+    deep = (0.8 * i - 12) ** 2 + (0.8 * j - 12) ** 2 + (2.0 * k - 6) ** 2 < 3.5 ** 2
+    assert errorsOf(ct, restored)[deep].max() == 0
+
+
+# What does not fit ------------------------------------------------------------------------------------------------
+def test_some_empty_segments_are_reported(logic):
+    ct = addVolume()
+    far = addVolume("Far", ijkToRAS=IJK_TO_RAS + np.array([[0, 0, 0, 500.0]] + [[0, 0, 0, 0]] * 3))
+    segmentation = addSegmentation(ct, a=box(), empty=None)
+    segmentation.GetSegmentation().AddEmptySegment("far", "far")
+    import slicer
+
+    slicer.util.updateSegmentBinaryLabelmapFromArray(box(), segmentation, "far", far)
+    _restored, report = logic.roundTrip(ct, maxError=9, roi=logic.segmentROI(segmentation, ["a", "empty", "far"]))
+    assert [r.voxels for r in report.regions[1:4]] == [box().sum(), 0, 0]
+    assert "Not in the volume: empty, far." in report.summary()
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_only_empty_segments_are_refused(logic, background):
+    import slicer
+
+    ct = addVolume()
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode")
+    roi = logic.segmentROI(addSegmentation(ct, empty=None), ["empty"])
+    if background:
+        job = logic.startCompression(ct, maxError=9, roi=roi)
+        job.waitForFinished()
+        assert "None of the chosen segments" in job.error
+    else:
+        with pytest.raises(ValueError, match="None of the chosen segments has a voxel in volume CT"):
+            logic.roundTrip(ct, maxError=9, roi=roi)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode") == count
+
+
+def test_mistakes(logic):
+    ct = addVolume()
+    segmentation = addSegmentation(ct, a=box())
+    for segments, words in ((["b"], "no segment b"), ([], "at least one segment")):
+        with pytest.raises(ValueError, match=words):
+            logic.segmentROI(segmentation, segments)
+    for node in (None, ct):
+        with pytest.raises(ValueError, match="Select a segmentation"):
+            logic.segmentROI(node, ["a"])
+    roi = logic.segmentROI(segmentation, ["a"])
+    with pytest.raises(ValueError, match="give maxError"):
+        logic.roundTrip(ct, roi=roi)
+    for bad in (logic.segmentROI(segmentation, {"a": -1}), logic.segmentROI(segmentation, ["a"], margin=-1)):
+        with pytest.raises(ValueError, match=r"whole number|margin"):
+            logic.roundTrip(ct, maxError=9, roi=bad)
+    segmentation.GetSegmentation().RemoveSegment("id of a")
+    with pytest.raises(ValueError, match="no segment"):
+        logic.roundTrip(ct, maxError=9, roi=roi)
+
+
+def test_many_segments(logic):
+    """More than 32 need an array of 64-bit numbers; more than 64 are refused."""
+    from MedCompressSlicer.Regions import Regions
+
+    ct = addVolume()
+    masks = {f"s{n}": box(j=slice(n % 30, n % 30 + 1), i=slice(n // 30, n // 30 + 1)) for n in range(40)}
+    segmentation = addSegmentation(ct, **masks)
+    regions = logic.segmentROI(segmentation, list(masks)).regions(ct)
+    assert regions.bits.dtype == np.uint64
+    assert all(np.array_equal(regions.mask(n), masks[f"s{n}"] == 1) for n in range(40))
+    assert [Regions.emptyBits((1,), n).dtype.itemsize for n in (1, 8, 9, 17, 33, 64)] == [1, 1, 2, 4, 8, 8]
+    for number in range(40, 65):
+        segmentation.GetSegmentation().AddEmptySegment(f"s{number}", f"s{number}")
+    with pytest.raises(ValueError, match="at most 64"):
+        logic.segmentROI(segmentation, [f"s{n}" for n in range(65)])
+
+
+def test_background_job_gives_the_same(logic, tmp_path):
+    ct = addVolume()
+    roi = logic.segmentROI(addSegmentation(ct, liver=box(), other=box(j=slice(18, 25))), {"liver": 0, "other": 3}, 1.0)
+    report = logic.compressVolume(ct, tmp_path / "a.mcz", maxError=12, roi=roi)
+    job = logic.startCompression(ct, tmp_path / "b.mcz", maxError=12, roi=roi, restoreAs="B")
+    job.waitForFinished()
+    assert job.error == ""
+    assert job.report.regions == report.regions
+    assert (tmp_path / "b.mcz").read_bytes() == (tmp_path / "a.mcz").read_bytes()
+    assert not errorsOf(job.restoredNode, logic.decompressFile(tmp_path / "a.mcz")).any()
+
+
+# Real organs ------------------------------------------------------------------------------------------------------
+ORGANS = {"spleen": 1, "liver": 5, "stomach": 6, "aorta": 52, "colon": 20}
+
+
+def realCT(data_file, crop):
+    import SimpleITK as sitk
+    import slicer
+
+    arrays = []
+    for name in ("ct_body_siemens_mct_j2k", "seg_body_siemens_mct_total"):
+        image = sitk.ReadImage(str(data_file(f"public/{name}.nrrd")))
+        arrays.append(np.ascontiguousarray(sitk.GetArrayFromImage(image)[crop]))
+    voxels, labels = arrays
+    ct = slicer.util.addVolumeFromArray(voxels, np.diag([-0.9765625, -0.9765625, 2.0, 1.0]), "CT")
+    segmentation = addSegmentation(ct, **{name: (labels == value).astype(np.uint8) for name, value in ORGANS.items()})
+    segmentation.SetName("Segmentation")
+    return ct, segmentation, voxels, labels
+
+
+def checkOrgans(voxels, labels, restored, report):
+    import slicer
+
+    errors = np.abs(slicer.util.arrayFromVolume(restored).astype(int) - voxels)
+    inside = np.isin(labels, list(ORGANS.values()))
+    assert errors[inside].max() == 0 and 0 < errors[~inside].max() <= 20
+    assert [(r.name, r.voxels, r.maxError) for r in report.regions[1:-1]] == [
+        (name, np.count_nonzero(labels == value), 0) for name, value in ORGANS.items()]
+    assert report.regions[-1].dice > 0.98 and report.compressedBytes < 0.5 * report.memoryBytes
+
+
+def test_five_organs_of_a_real_ct(logic, data_file):
+    """A part of a CT, with its segmentation: organs lossless, at most 20 HU elsewhere."""
+    ct, segmentation, voxels, labels = realCT(data_file, np.s_[7:11, 170:300, 130:360])
+    roi = logic.segmentROI(segmentation, list(ORGANS))
+    checkOrgans(voxels, labels, *logic.roundTrip(ct, "neural", "fast", maxError=20, roi=roi))
