@@ -19,6 +19,8 @@ from .elements import CLOSE, HAS_VALUE, IMAGE, OPEN, OPEN_UNDEFINED, Step
 TEXT_LIMIT = 1 << 31
 FILE_LIMIT = 1 << 20
 VALUE_COUNT_LIMIT = 1 << 26
+# Of all values of one file together, which a column may hold but once.
+FILE_BYTES_LIMIT = 1 << 33
 _STEP_LIMIT = 1 << 24
 
 # Raw LZMA1 with an end mark; `lc` is 4 because the text is bytes of mixed kinds without any alignment.
@@ -95,8 +97,13 @@ def decode_entries(text: ByteReader, opaque: memoryview) -> list[Entry]:
     columns = {key: iter(column(length)) for key, length in lengths.items()}
     if aside.remaining:
         raise FormatError("The archive is damaged: its catalogue leaves some of its bytes without a place.")
-    return [Entry(name, structures[number], [next(columns[key]) for key in keys[number]], int.from_bytes(crc, "little"))
-            for name, number, crc in zip(names, numbers, crcs, strict=True)]
+    entries = []
+    for name, number, crc in zip(names, numbers, crcs, strict=True):
+        values = [next(columns[key]) for key in keys[number]]
+        if sum(map(len, values)) > FILE_BYTES_LIMIT:
+            raise FormatError("The archive declares a file that is larger than the format allows.")
+        entries.append(Entry(name, structures[number], values, int.from_bytes(crc, "little")))
+    return entries
 
 
 def compress(text: bytes) -> bytes:
