@@ -12,9 +12,11 @@ from MedCompressLib.replacing import replacing
 
 from .CompressionJob import CompressionJob
 from .DicomNode import isArchive, placeInStudy, seriesHeader, seriesName
+from .Difference import addDifferenceVolume, showComparison
 from .Lossy import lossyName
 from .ParameterNode import MedCompressParameterNode
 from .Report import CompressionReport
+from .ReportTable import fillReportTable
 from .RestoredNode import addRestoredNode, describeFor
 from .RoundTrip import compressAndRestore
 from .SegmentROI import SegmentROI
@@ -143,6 +145,28 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
     def sequenceOf(volumeNode):
         """The sequence node of which a volume node shows a frame, or None."""
         return sequenceOf(volumeNode)
+
+    @staticmethod
+    def compare(original, restored):
+        """Show two volumes side by side, and what differs in colors; without slice views, only the last is made.
+
+        :return: the new volume node with restored minus original voxels.
+        :raises ValueError: the volumes have different sizes.
+        """
+        difference = addDifferenceVolume(original, restored)
+        showComparison(original, restored, difference)
+        return difference
+
+    @staticmethod
+    def addReportTable(report, name=""):
+        """Add a table node with all figures of a compression, a row for each region.
+
+        :return: the table node.
+        """
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", slicer.mrmlScene.GetUniqueNameByString(
+            name or _("MedCompress figures")))
+        fillReportTable(node, report)
+        return node
 
     @staticmethod
     def startCompression(volumeNode, path="", codec="auto", preset="", restoreAs="", onProgress=None,

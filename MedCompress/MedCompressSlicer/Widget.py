@@ -1,5 +1,6 @@
 """The panel."""
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -15,8 +16,14 @@ from MedCompressLib.api import SUFFIX
 
 from .CompressionJob import JobState
 from .Logic import MedCompressLogic
+from .Lossy import lossyRefusal, unitsOf
 from .ParameterNode import MedCompressParameterNode
-from .VolumeNode import refusal
+from .ReportTable import fillReportTable, reportTable
+from .SegmentROI import SegmentROI
+from .SegmentTable import SegmentTable
+from .SequenceNode import frameOf, refusalOf
+
+_SEGMENT_EVENTS = ("SegmentAdded", "SegmentRemoved", "SegmentModified")
 
 
 class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -31,6 +38,8 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._presetsByCodec = {}
         self._job = None
         self._jobStarted = 0.0
+        self._segmentTable = self._observedSegmentation = None
+        self._compared = None  # weak references to an original and what was restored of it
 
     # Life cycle --------------------------------------------------------------------------------------------------
     def setup(self) -> None:
@@ -53,7 +62,11 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.codecComboBox.connect("currentIndexChanged(int)", self.onCodecChanged)
         self.ui.presetComboBox.connect("currentIndexChanged(int)", self.onPresetChanged)
         self.ui.outputPathLineEdit.connect("currentPathChanged(QString)", self.onOutputPathChanged)
+        self.ui.inputVolumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onInputChanged)
+        self.ui.editSegmentationButton.connect("clicked(bool)", self.onEditSegmentation)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self.ui.compareButton.connect("clicked(bool)", self.onCompareButton)
+        self._segmentTable = SegmentTable(self.ui.segmentsTable, self.onSegmentsChanged)
         slicer.app.connect("aboutToQuit()", self.cancel)
         self.initializeParameterNode()
 
@@ -104,6 +117,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
             self._parameterNodeGuiTag = None
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+            self._observeSegments(None)
         self._parameterNode = inputParameterNode
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
@@ -121,7 +135,52 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.presetDescriptionLabel.text = presets.get(preset) or _("Chooses the codec that suits the volume.")
         if self.ui.outputPathLineEdit.currentPath != self._parameterNode.outputPath:
             self.ui.outputPathLineEdit.currentPath = self._parameterNode.outputPath
+        if self.ui.inputVolumeSelector.currentNode() is not self._parameterNode.inputVolume:
+            wasBlocked = self.ui.inputVolumeSelector.blockSignals(True)
+            self.ui.inputVolumeSelector.setCurrentNode(self._parameterNode.inputVolume)
+            self.ui.inputVolumeSelector.blockSignals(wasBlocked)
+        self._observeSegments(self._parameterNode.segmentation)
+        self._showQuality()
         self._checkCanApply()
+
+    def _showQuality(self, caller=None, event=None):
+        parameters, input = self._parameterNode, self._parameterNode.inputVolume
+        units = unitsOf(frameOf(input)) if input and not refusalOf(input) else ""
+        self.ui.maxErrorSpinBox.suffix = " " + units if units else ""
+        self.ui.maxErrorSpinBox.enabled = parameters.nearLossless
+        self.ui.segmentationSelector.enabled = parameters.nearLossless
+        hasSegments = parameters.nearLossless and parameters.segmentation is not None
+        self.ui.segmentsTable.enabled = self.ui.marginSpinBox.enabled = hasSegments
+        self._segmentTable.show(parameters.segmentation, self._segmentBounds(), units)
+        self.ui.editSegmentationButton.enabled = parameters.segmentation is not None
+        self.ui.editSegmentationButton.toolTip = (
+            _("Open the Segment Editor on this segmentation and volume.") if parameters.segmentation
+            else _("Select a segmentation to edit it."))
+
+    def _segmentBounds(self):
+        """Chosen bounds of the segments that exist."""
+        try:
+            stored = json.loads(self._parameterNode.segmentBounds)
+        except ValueError:
+            stored = {}
+        if self._parameterNode.segmentation is None or not isinstance(stored, dict):
+            return {}
+        segmentation = self._parameterNode.segmentation.GetSegmentation()
+        return {segmentID: bound for segmentID, bound in stored.items()
+                if segmentation.GetSegment(segmentID) is not None and isinstance(bound, int)}
+
+    def _observeSegments(self, segmentationNode):
+        """Follow the segments of a segmentation, and of no other."""
+        segmentation = segmentationNode.GetSegmentation() if segmentationNode is not None else None
+        if segmentation is self._observedSegmentation:
+            return
+        for event in _SEGMENT_EVENTS:
+            if self._observedSegmentation is not None:
+                self.removeObserver(self._observedSegmentation, getattr(slicer.vtkSegmentation, event),
+                                    self._onParametersModified)
+            if segmentation is not None:
+                self.addObserver(segmentation, getattr(slicer.vtkSegmentation, event), self._onParametersModified)
+        self._observedSegmentation = segmentation
 
     @staticmethod
     def _choose(comboBox, items, item):
@@ -133,6 +192,25 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         comboBox.currentIndex = items.index(item) if item in items else 0
         comboBox.blockSignals(wasBlocked)
         return comboBox.currentText
+
+    def onInputChanged(self, node=None) -> None:
+        """The user chose a volume or sequence."""
+        if self._parameterNode:
+            self._parameterNode.inputVolume = self.ui.inputVolumeSelector.currentNode()
+
+    def onSegmentsChanged(self) -> None:
+        """The user chose what a segment is."""
+        if self._parameterNode:
+            self._parameterNode.segmentBounds = json.dumps(self._segmentTable.bounds())
+
+    def onEditSegmentation(self, checked=False) -> None:
+        """Open the Segment Editor on the segmentation and the volume."""
+        parameters = self._parameterNode
+        segmentation, volume = parameters.segmentation, frameOf(parameters.inputVolume)
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.modules.SegmentEditorWidget.parameterSetNode
+        editor.SetAndObserveSegmentationNode(segmentation)
+        editor.SetAndObserveSourceVolumeNode(volume)
 
     def onCodecChanged(self, index=0) -> None:
         """The user chose a codec: its default preset is selected."""
@@ -151,7 +229,23 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode:
             self._parameterNode.outputPath = self.ui.outputPathLineEdit.currentPath
 
+    def _comparable(self):
+        """The last compressed node and what was restored of it, if both are still in the scene; or None."""
+        nodes = [reference.Get() for reference in self._compared or ()]
+        return [frameOf(node) for node in nodes] if nodes and all(
+            node is not None and node.GetScene() is slicer.mrmlScene for node in nodes) else None
+
+    def onCompareButton(self, checked=False) -> None:
+        """Show original, restored volume and their difference."""
+        with slicer.util.tryWithErrorDisplay(_("The volumes could not be compared."), waitCursor=True):
+            if self._comparable():
+                self.logic.compare(*self._comparable())
+
     def _checkCanApply(self) -> None:
+        self.ui.compareButton.enabled = self._job is None and self._comparable() is not None
+        self.ui.compareButton.toolTip = (
+            _("Show the original and the restored volume side by side, and what differs in colors.")
+            if self.ui.compareButton.enabled else _("Compress a volume and load the restored one to compare them."))
         if self._job is not None:
             self.ui.applyButton.text = _("Cancel")
             self.ui.applyButton.toolTip = _("Stop the compression; nothing is written or added to the scene.")
@@ -163,7 +257,11 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.applyButton.enabled = not reason
 
     def _reasonNotToApply(self) -> str:
-        reason = refusal(self._parameterNode.inputVolume)
+        parameters = self._parameterNode
+        reason = refusalOf(parameters.inputVolume)
+        if not reason and parameters.nearLossless:
+            frame = frameOf(parameters.inputVolume)
+            reason = lossyRefusal(parameters.inputVolume, frame, parameters.codec, self._roi())
         path = self._outputPath()
         if reason or not path:
             return reason
@@ -174,6 +272,13 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not path.parent.is_dir():
             return _("The folder {path} does not exist; create it or choose another.").format(path=path.parent)
         return ""
+
+    def _roi(self):
+        """The chosen segments, or None."""
+        parameters = self._parameterNode
+        if not parameters.nearLossless or parameters.segmentation is None:
+            return None
+        return SegmentROI(parameters.segmentation, self._segmentBounds(), parameters.margin)
 
     def _outputPath(self) -> Path | None:
         text = self._parameterNode.outputPath.strip()
@@ -203,16 +308,29 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         if path:
             self.ui.outputPathLineEdit.addCurrentPathToHistory()
-        volumeNode = parameters.inputVolume
+        volumeNode, roi = self._askForFrames(parameters.inputVolume), self._roi()
+        maxError = parameters.maxError if parameters.nearLossless else 0
+        self._compared = vtk.vtkWeakReference(), vtk.vtkWeakReference()
+        self._compared[0].Set(volumeNode)
         self._jobStarted = time.monotonic()
         self._job = self.logic.startCompression(
             volumeNode, path or "", parameters.codec, parameters.preset,
-            restoreAs=self.logic.restoredName(volumeNode) if parameters.loadRestored else "",
-            onProgress=self._onProgress, onFinished=self._onJobFinished)
+            restoreAs=self.logic.restoredName(volumeNode, maxError, roi) if parameters.loadRestored else "",
+            onProgress=self._onProgress, onFinished=self._onJobFinished, maxError=maxError, roi=roi)
         self.ui.progressBar.value = 0
         self.ui.progressBar.visible = True
         self.ui.resultLabel.text = _("Preparing...")
         self._checkCanApply()
+
+    def _askForFrames(self, node):
+        """What is meant by a volume that shows a frame of a sequence."""
+        sequence = self.logic.sequenceOf(node)
+        if sequence is not None and slicer.util.confirmYesNoDisplay(
+                _("{volume} shows one frame of the sequence {sequence}. Compress all {count} frames? No: only the "
+                  "frame that is shown.").format(volume=node.GetName(), sequence=sequence.GetName(),
+                                           count=sequence.GetNumberOfDataNodes())):
+            return sequence
+        return node
 
     def cancel(self) -> None:
         """Cancel the running job, if any."""
@@ -233,9 +351,12 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressBar.visible = False
         if job.state is JobState.DONE:
             self.ui.resultLabel.text = job.report.summary()
+            fillReportTable(reportTable(_("MedCompress figures")), job.report)
             if job.restoredNode is not None:
-                isLabelMap = job.restoredNode.IsA("vtkMRMLLabelMapVolumeNode")
-                slicer.util.setSliceViewerLayers(**{"label" if isLabelMap else "background": job.restoredNode})
+                self._compared[1].Set(job.restoredNode)
+                shown = frameOf(job.restoredNode)
+                isLabelMap = shown.IsA("vtkMRMLLabelMapVolumeNode")
+                slicer.util.setSliceViewerLayers(**{"label" if isLabelMap else "background": shown})
         elif job.state is JobState.CANCELLED:
             self.ui.resultLabel.text = _("Canceled.")
         else:

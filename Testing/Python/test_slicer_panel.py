@@ -21,6 +21,42 @@ def addVolume(name="CT", shape=(12, 40, 44)):
     return slicer.util.addVolumeFromArray(voxels, np.diag([-0.7, -0.7, 2.0, 1.0]), name)
 
 
+def addSegmentation(volumeNode, names, name="Organs"):
+    """Boxes one after the other, two rows high."""
+    import slicer
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    shape = slicer.util.arrayFromVolume(volumeNode).shape
+    for number, segment in enumerate(names):
+        mask = np.zeros(shape, np.uint8)
+        mask[:, 6 * number + 5:6 * number + 11, 10:30] = 1
+        node.GetSegmentation().AddEmptySegment("id of " + segment, segment)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, "id of " + segment, volumeNode)
+    return node
+
+
+def rowOf(panel, name):
+    table = panel.ui.segmentsTable
+    row = next(row for row in range(table.rowCount) if table.item(row, 0).text() == name)
+    return table.cellWidget(row, 1), table.cellWidget(row, 2)
+
+
+def chooseSegments(panel, **bounds):
+    for name, bound in bounds.items():
+        choice, spinBox = rowOf(panel, name)
+        choice.currentIndex = 2 if bound else 1
+        if bound:
+            spinBox.value = bound
+
+
+def shownSegments(panel):
+    table = panel.ui.segmentsTable
+    names = [table.item(row, 0).text() for row in range(table.rowCount)]
+    return {name: (choice.currentText, spinBox.enabled and spinBox.value)
+            for name in names for choice, spinBox in [rowOf(panel, name)]}
+
+
 def processEvents(seconds):
     import slicer
 
@@ -98,6 +134,170 @@ def test_volume_that_cannot_be_compressed_disables_apply(panel):
     assert "Diffusion-weighted" in panel.ui.applyButton.toolTip
 
 
+# Quality and regions ----------------------------------------------------------------------------------------------
+def test_lossless_disables_what_only_counts_with_loss(panel):
+    volume = addVolume()
+    panel._parameterNode.inputVolume = volume
+    addSegmentation(volume, ("liver",))
+    ui = panel.ui
+    for allowed in (False, True, False):
+        ui.nearLosslessCheckBox.checked = allowed
+        assert ui.maxErrorSpinBox.enabled is allowed and ui.segmentationSelector.enabled is allowed
+        assert ui.segmentsTable.enabled is False and ui.marginSpinBox.enabled is False
+    ui.nearLosslessCheckBox.checked = True
+    ui.segmentationSelector.setCurrentNode(addSegmentation(volume, ("spleen",), "Second"))
+    assert ui.segmentsTable.enabled is True and ui.marginSpinBox.enabled is True
+
+
+def test_bounds_are_in_the_units_of_the_volume(panel):
+    import slicer
+
+    volume = addVolume()
+    panel._parameterNode.inputVolume = volume
+    assert panel.ui.maxErrorSpinBox.suffix == ""
+    units = slicer.vtkCodedEntry()
+    units.SetValueSchemeMeaning("[hnsf'U]", "UCUM", "Hounsfield unit")
+    volume.SetVoxelValueUnits(units)
+    panel.ui.segmentationSelector.setCurrentNode(addSegmentation(volume, ("liver",)))
+    assert panel.ui.maxErrorSpinBox.suffix == " HU"
+    assert rowOf(panel, "liver")[1].suffix == " HU"
+
+
+@pytest.mark.parametrize("what, words", [
+    ("wavelet", "lossless only"), ("mammogram", "mammogram"), ("floats", "whole-number"),
+    ("no segment", "at least one segment")])
+def test_apply_says_why_loss_is_refused(panel, what, words):
+    import slicer
+
+    volume = addVolume()
+    if what == "floats":
+        volume = slicer.util.addVolumeFromArray(np.random.default_rng(0).random((4, 8, 8)), name="Floats")
+    panel._parameterNode.inputVolume = volume
+    panel.ui.nearLosslessCheckBox.checked = True
+    if what == "wavelet":
+        panel.ui.codecComboBox.currentIndex = panel.ui.codecComboBox.findText("wavelet")
+    elif what == "mammogram":
+        volume.SetAttribute("DICOM.Modality", "MG")
+        panel._checkCanApply()
+    elif what == "no segment":
+        assert panel.ui.applyButton.enabled is True
+        panel.ui.segmentationSelector.setCurrentNode(addSegmentation(volume, ("liver",)))
+    assert panel.ui.applyButton.enabled is False and words in panel.ui.applyButton.toolTip
+    panel.ui.nearLosslessCheckBox.checked = False
+    assert panel.ui.applyButton.enabled is True
+
+
+def test_segments_that_come_and_go(panel):
+    volume = addVolume()
+    panel._parameterNode.inputVolume = volume
+    segmentation = addSegmentation(volume, ("liver", "spleen"))
+    panel.ui.nearLosslessCheckBox.checked = True
+    panel.ui.segmentationSelector.setCurrentNode(segmentation)
+    chooseSegments(panel, liver=0, spleen=4)
+    segmentation.GetSegmentation().AddEmptySegment("new", "new")
+    assert list(shownSegments(panel)) == ["liver", "spleen", "new"]
+    assert shownSegments(panel)["spleen"] == ("largest error", 4)
+    segmentation.GetSegmentation().GetSegment("new").SetName("renamed")
+    assert list(shownSegments(panel)) == ["liver", "spleen", "renamed"]
+    segmentation.GetSegmentation().RemoveSegment("id of liver")
+    segmentation.GetSegmentation().RemoveSegment("id of spleen")
+    assert panel.ui.applyButton.enabled is False and "at least one" in panel.ui.applyButton.toolTip
+    panel.ui.segmentationSelector.setCurrentNode(None)
+    assert panel.ui.segmentsTable.rowCount == 0 and panel.ui.applyButton.enabled is True
+    segmentation.GetSegmentation().AddEmptySegment("other", "other")
+    assert panel.ui.segmentsTable.rowCount == 0
+
+
+@pytest.mark.parametrize("stored", ["", "[1]", "no JSON", '{"gone": 3}', '{"id of liver": "x"}'])
+def test_stored_segments_of_another_version(panel, stored):
+    volume = addVolume()
+    panel._parameterNode.inputVolume = volume
+    panel._parameterNode.segmentation = addSegmentation(volume, ("liver",))
+    panel._parameterNode.segmentBounds = stored
+    assert shownSegments(panel) == {"liver": ("background", False)}
+
+
+def test_edit_in_segment_editor(panel, monkeypatch):
+    import types
+
+    import slicer
+
+    volume = addVolume()
+    panel._parameterNode.inputVolume = volume
+    assert panel.ui.editSegmentationButton.enabled is False
+    segmentation = addSegmentation(volume, ("liver",))
+    panel.ui.segmentationSelector.setCurrentNode(segmentation)
+    editor = slicer.vtkMRMLSegmentEditorNode()
+    slicer.mrmlScene.AddNode(editor)
+    opened = []
+    monkeypatch.setattr(slicer.util, "selectModule", opened.append)
+    monkeypatch.setattr(slicer.modules, "SegmentEditorWidget", types.SimpleNamespace(parameterSetNode=editor),
+                        raising=False)
+    panel.ui.editSegmentationButton.click()
+    assert opened == ["SegmentEditor"]
+    assert editor.GetSegmentationNode() is segmentation and editor.GetSourceVolumeNode() is volume
+
+
+def test_regions_from_the_panel(panel, tmp_path):
+    """Chosen by clicks, compressed in the background, shown, compared, and all figures in a table."""
+    import slicer
+
+    volume = addVolume("Head")
+    panel._parameterNode.inputVolume = volume
+    panel.ui.nearLosslessCheckBox.checked = True
+    panel.ui.maxErrorSpinBox.value = 9
+    panel.ui.segmentationSelector.setCurrentNode(addSegmentation(volume, ("liver", "spleen", "bone")))
+    chooseSegments(panel, liver=0, spleen=3)
+    panel.ui.outputPathLineEdit.currentPath = str(tmp_path / "head.mcz")
+    assert panel.ui.compareButton.enabled is False
+    panel.ui.applyButton.click()
+    assert panel.ui.compareButton.enabled is False
+    waitForJob(panel)
+    restored = slicer.util.getNode("Head lossy (error up to 9)")
+    errors = np.abs(slicer.util.arrayFromVolume(restored).astype(int) - slicer.util.arrayFromVolume(volume))
+    assert errors[:, 5:11, 10:30].max() == 0 and 0 < errors[:, 11:17, 10:30].max() <= 3 < errors.max() <= 9
+    assert "LOSSY" in panel.ui.resultLabel.text and "Exact: liver" in panel.ui.resultLabel.text
+    table = slicer.util.getNode("MedCompress figures").GetTable()
+    names = [table.GetColumnByName("Region").GetValue(row) for row in range(table.GetNumberOfRows())]
+    assert names == ["whole volume", "liver", "spleen", "outside"]
+    assert [table.GetColumnByName("Largest error").GetValue(row) for row in (0, 1)] == [errors.max(), 0]
+    assert table.GetColumnByName("File (bytes)").GetValue(0) == (tmp_path / "head.mcz").stat().st_size
+    panel.ui.compareButton.click()
+    difference = slicer.util.arrayFromVolume(slicer.util.getNode("Head lossy (error up to 9) minus Head"))
+    assert np.array_equal(difference, slicer.util.arrayFromVolume(restored) - slicer.util.arrayFromVolume(volume))
+    slicer.mrmlScene.RemoveNode(restored)
+    panel._checkCanApply()
+    assert panel.ui.compareButton.enabled is False
+
+
+def test_sequence_from_the_panel(panel, monkeypatch):
+    """A frame asks which is meant; the sequence itself does not."""
+    import slicer
+
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Bold")
+    for number in range(3):
+        frame = addVolume("frame")
+        slicer.util.arrayFromVolume(frame)[...] += number
+        sequence.SetDataNodeAtValue(frame, str(number))
+        slicer.mrmlScene.RemoveNode(frame)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    asked = []
+    panel._parameterNode.codec = "raw"
+    for node, answer, expected in ((browser.GetProxyNode(sequence), True, "vtkMRMLSequenceNode"),
+                                   (browser.GetProxyNode(sequence), False, "vtkMRMLScalarVolumeNode"),
+                                   (sequence, None, "vtkMRMLSequenceNode")):
+        monkeypatch.setattr(slicer.util, "confirmYesNoDisplay",
+                            lambda text, answer=answer: asked.append(text) or answer)
+        panel.ui.inputVolumeSelector.setCurrentNode(node)
+        panel.ui.applyButton.click()
+        waitForJob(panel)
+        assert "Identical: yes" in panel.ui.resultLabel.text
+        assert panel._compared[1].Get().GetClassName() == expected
+    assert len(asked) == 2 and "all 3 frames" in asked[0]
+
+
 # Life cycle -------------------------------------------------------------------------------------------------------
 def test_every_control_survives_the_scene_file(panel, tmp_path):
     import slicer
@@ -110,12 +310,20 @@ def test_every_control_survives_the_scene_file(panel, tmp_path):
     preset = panel.ui.presetComboBox.currentText
     panel.ui.outputPathLineEdit.currentPath = str(tmp_path / "a.mcz")
     panel.ui.loadRestoredCheckBox.checked = False
+    panel.ui.nearLosslessCheckBox.checked = True
+    panel.ui.maxErrorSpinBox.value = 17
+    panel.ui.segmentationSelector.setCurrentNode(addSegmentation(second, ("liver", "spleen", "bone")))
+    chooseSegments(panel, liver=0, spleen=3)
+    panel.ui.marginSpinBox.value = 2.5
     assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear()
     assert panel.ui.inputVolumeSelector.currentNode() is None
     assert panel.ui.codecComboBox.currentText == "auto"
     assert panel.ui.outputPathLineEdit.currentPath == ""
     assert panel.ui.loadRestoredCheckBox.checked is True
+    assert panel.ui.nearLosslessCheckBox.checked is False
+    assert (panel.ui.maxErrorSpinBox.value, panel.ui.marginSpinBox.value) == (5, 0.0)
+    assert panel.ui.segmentsTable.rowCount == 0
     assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
     panel.enter()
     assert panel.ui.inputVolumeSelector.currentNode().GetName() == "Second"
@@ -123,6 +331,11 @@ def test_every_control_survives_the_scene_file(panel, tmp_path):
     assert panel.ui.presetComboBox.currentText == preset
     assert panel.ui.outputPathLineEdit.currentPath == str(tmp_path / "a.mcz")
     assert panel.ui.loadRestoredCheckBox.checked is False
+    assert panel.ui.nearLosslessCheckBox.checked is True
+    assert (panel.ui.maxErrorSpinBox.value, panel.ui.marginSpinBox.value) == (17, 2.5)
+    assert panel.ui.segmentationSelector.currentNode().GetName() == "Organs"
+    assert shownSegments(panel) == {"liver": ("lossless", False), "spleen": ("largest error", 3),
+                                    "bone": ("background", False)}
 
 
 def test_codec_of_another_version_falls_back(panel):
@@ -365,7 +578,7 @@ def test_screenshot(panel, tmp_path):
 
     folder = Path(os.environ.get("MEDCOMPRESS_SCREENSHOTS") or tmp_path)
     widget = panel._uiWidget
-    widget.resize(440, 460)
+    widget.resize(460, 860)
 
     def grab(name):
         processEvents(0.05)
@@ -376,6 +589,11 @@ def test_screenshot(panel, tmp_path):
         assert len(colors) > 20, "the picture is empty"
 
     panel._parameterNode.inputVolume = addVolume("CTChest", shape=(24, 160, 160))
+    panel.ui.nearLosslessCheckBox.checked = True
+    panel.ui.maxErrorSpinBox.value = 20
+    segments = ("liver", "spleen", "left kidney", "right kidney", "vertebra L1")
+    panel.ui.segmentationSelector.setCurrentNode(addSegmentation(panel._parameterNode.inputVolume, segments))
+    chooseSegments(panel, liver=0, spleen=0, **{"left kidney": 4, "right kidney": 4})
     panel.ui.outputPathLineEdit.currentPath = "/tmp/CTChest.mcz"
     panel.parent.show()
     widget.show()

@@ -81,6 +81,9 @@ def _connector(widget, serializer):
     if type(widget) in (qt.QCheckBox, ctk.ctkCheckBox) and kind is bool:
         return _Connector(widget, widget.stateChanged, lambda: widget.checked,
                           lambda value: setattr(widget, "checked", value))
+    if (type(widget) is qt.QSpinBox and kind is int) or (type(widget) is qt.QDoubleSpinBox and kind is float):
+        return _Connector(widget, widget.valueChanged, lambda: widget.value,
+                          lambda value: setattr(widget, "value", value))
     if type(widget) is qt.QLineEdit and kind is str:
         return _Connector(widget, widget.textChanged, lambda: widget.text, lambda value: setattr(widget, "text", value))
     if type(widget) is slicer.qMRMLNodeComboBox and isinstance(serializer, _Node):
