@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ..errors import MedCompressError
 
+# How the reason begins why a file was left out that is the copy of another.
+COPY = "another copy"
 _TAGS = ["SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "Rows", "Columns",
          "SamplesPerPixel", "NumberOfFrames"]
 
@@ -93,7 +95,7 @@ def _add(found: dict[str, Series], path: Path, seen: dict[str, Path]) -> str:
     header = _header(path)
     instance, uid = str(header.get("SOPInstanceUID") or ""), str(header.get("SeriesInstanceUID") or "")
     if instance and instance in seen:
-        raise _NoImageError(f"another copy of {seen[instance].name}")
+        raise _NoImageError(f"{COPY} of {seen[instance].name}")
     frames, components = int(header.get("NumberOfFrames") or 1), int(header.get("SamplesPerPixel") or 1)
     size = (int(header.Rows), int(header.Columns), *[components] * (components > 1))
     if uid not in found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..dicom.folder import scan
+from ..dicom.folder import COPY, scan
 from ..errors import FormatError, UnsupportedError
 
 _METHOD = "Basic Application Confidentiality Profile, dicom-anonymizer"
@@ -44,7 +44,7 @@ def deidentified(paths: list[Path], folder: Path) -> dict[str, Path]:
     import pydicom
 
     _, skipped = scan(paths)
-    unreadable = [path for path in paths if path in skipped and not skipped[path].startswith("another copy")]
+    unreadable = [path for path in paths if path in skipped and not skipped[path].startswith(COPY)]
     if unreadable:
         raise FormatError(f"{', '.join(path.name for path in unreadable)} cannot be de-identified, because they are no "
                           "DICOM images that can be read; remove them first.")

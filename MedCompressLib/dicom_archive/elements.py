@@ -27,6 +27,8 @@ _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b
 _ITEM, _ITEM_END, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
 _TRANSFER_SYNTAX = (0x0002, 0x0010)
 _PIXEL_DATA = (0x7FE0, 0x0010)
+# Pixel Data, Float Pixel Data, Double Float Pixel Data.
+PIXEL_DATA = (_PIXEL_DATA, (0x7FE0, 0x0008), (0x7FE0, 0x0009))
 _BIG_ENDIAN, _DEFLATED = b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"
 
 
@@ -77,6 +79,19 @@ def parse(data: bytes) -> tuple[list[Step], list[bytes]]:
     except (FormatError, OverflowError):
         same = False
     return (steps, values) if same else ([_BARE], [data])
+
+
+def has_pixel_data(steps: list[Step]) -> bool:
+    """Whether a file has pixel data, outside all sequences, and that to its end."""
+    depth = 0
+    for place, step in enumerate(steps):
+        if depth == 0 and step.kind in (LEAF, OPEN_UNDEFINED) and step.tag in PIXEL_DATA:
+            if step.kind == LEAF:
+                return True
+            end = next(later for later in range(place, len(steps)) if steps[later].kind == CLOSE)
+            return steps[end - 1].kind == LEAF and steps[end - 1].tag == _SEQUENCE_END
+        depth += (step.kind in (OPEN, OPEN_UNDEFINED)) - (step.kind == CLOSE)
+    return False
 
 
 def rebuild(steps: list[Step], values: list[bytes]) -> bytes:

@@ -9,12 +9,13 @@ from typing import BinaryIO
 
 from ..codecs import Progress
 from ..dicom import list_series
-from ..dicom.folder import scan
+from ..dicom.folder import COPY, scan
 from ..errors import FormatError, MedCompressError, UnsupportedError
 from ..replacing import replacing, replacing_files
 from .archive import Archive
 from .deidentify import deidentified
-from .packing import files_in, pack
+from .elements import has_pixel_data, parse
+from .packing import files_in, pack, read_whole
 
 # What becomes of files that are no DICOM images that can be read.
 KEEP, REFUSE = "keep", "refuse"
@@ -62,7 +63,7 @@ def describe(archive: Archive, phi: bool) -> dict:
     facts = {
         "files": len(archive),
         "files_bytes": sum(sizes),
-        "files_without_image": len(others),
+        "files_without_image": sum(not reason.startswith(COPY) for reason in others.values()),
         "series": described,
         "volumes": [{"shape": list(reader.header.shape), "dtype": reader.header.dtype.name,
                      "codec": reader.header.codec_id, "preset": reader.header.preset, "bytes": reader.file_length}
@@ -104,6 +105,10 @@ def _of_series(folder: Path, series_uid: str) -> list[Path]:
 def _refuse_others(paths: list[Path]) -> None:
     """Raise FormatError, naming them, where there are files that cannot be read as DICOM images."""
     _, skipped = scan(paths)
+    skipped = {path: reason for path, reason in skipped.items() if not reason.startswith(COPY)}
+    for path in paths:
+        if path not in skipped and not has_pixel_data(parse(read_whole(path))[0]):
+            skipped[path] = "truncated: it has no pixel data or not all of it"
     if skipped:
         listing = "; ".join(f"{path.name} ({reason})" for path, reason in skipped.items())
         raise FormatError(f"{len(skipped)} of {len(paths)} files are no DICOM images that can be read: {listing}. "

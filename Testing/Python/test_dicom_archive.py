@@ -272,8 +272,17 @@ class TestFolder:
         folder = folder_of(tmp_path / "files", self.mixed(tmp_path))
         with pytest.raises(mc.FormatError) as caught:
             mc.pack(folder, tmp_path / "a.mcz", others="refuse")
-        assert all(name in str(caught.value) for name in ("DICOMDIR", "notes.txt", "empty.dcm", ".hidden"))
+        assert all(name in str(caught.value) for name in ("DICOMDIR", "notes.txt", "empty.dcm", ".hidden",
+                                                             "cut.dcm"))
         assert not (tmp_path / "a.mcz").exists()
+
+    def test_refusing_takes_what_can_be_read(self, tmp_path, data_file):
+        packed(tmp_path, {"a.dcm": image(1), "copy.dcm": image(1), "b.dcm": image(2)}, others="refuse")
+        mc.pack(data_file("dicom/mr_compressed_rle"), tmp_path / "rle.mcz", others="refuse")
+        whole = next(data_file("dicom/mr_compressed_rle").iterdir()).read_bytes()
+        folder = folder_of(tmp_path / "cut", {"fragments.dcm": whole[:-3000]})
+        with pytest.raises(mc.FormatError, match="truncated"):
+            mc.pack(folder, tmp_path / "cut.mcz", others="refuse")
 
     def test_nothing_to_archive(self, tmp_path):
         (tmp_path / "empty").mkdir()
