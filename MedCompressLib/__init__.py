@@ -11,15 +11,37 @@
     mc.unpack("series.mcz", "restored")
 """
 
-from .api import VerifyReport, compress, decompress, info, open, pack, read, unpack, verify, write
-from .errors import Cancelled, FormatError, MedCompressError, UnsupportedError
-from .lazy import LazyVolume
-from .quality import NearLossless
-from .roi import RegionOfInterest
-from .volume import SequenceAxis, Volume
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .api import VerifyReport, compress, decompress, info, open, pack, read, unpack, verify, write
+    from .errors import Cancelled, FormatError, MedCompressError, UnsupportedError
+    from .lazy import LazyVolume
+    from .quality import NearLossless
+    from .roi import RegionOfInterest
+    from .volume import SequenceAxis, Volume
 
 __version__ = "0.1.0"
 
 __all__ = ["Cancelled", "FormatError", "LazyVolume", "MedCompressError", "NearLossless", "RegionOfInterest",
            "SequenceAxis", "UnsupportedError", "VerifyReport", "Volume", "compress", "decompress", "info", "open",
            "pack", "read", "unpack", "verify", "write"]
+
+# Where these come from; loaded when they are first asked for, so that the import costs next to nothing.
+_HOMES = {".errors": ("Cancelled", "FormatError", "MedCompressError", "UnsupportedError"), ".lazy": ("LazyVolume",),
+          ".quality": ("NearLossless",), ".roi": ("RegionOfInterest",), ".volume": ("SequenceAxis", "Volume")}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((module for module, names in _HOMES.items() if name in names), ".api")
+    globals()[name] = getattr(import_module(home, __name__), name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
