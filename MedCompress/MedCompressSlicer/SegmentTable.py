@@ -20,6 +20,10 @@ class SegmentTable:
         self._table, self._onChanged = tableWidget, onChanged
         self._rows = []  # (segment ID, name, combo box, spin box); the widgets must be held
         self._showing = False
+        header = tableWidget.horizontalHeader()
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(2, qt.QHeaderView.ResizeToContents)
 
     def show(self, segmentationNode, bounds, units=""):
         """Show what is chosen.

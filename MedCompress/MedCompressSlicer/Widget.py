@@ -132,7 +132,9 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         presets = self._presetsByCodec.get(codec, {})
         preset = self._choose(self.ui.presetComboBox, list(presets), self._parameterNode.preset)
         self.ui.presetComboBox.enabled = len(presets) > 1
-        self.ui.presetDescriptionLabel.text = presets.get(preset) or _("Chooses the codec that suits the volume.")
+        self.ui.presetDescriptionLabel.text = presets.get(preset) or (
+            _("Uses the codec neural, which keeps the bound on the error.") if self._parameterNode.nearLossless
+            else _("Chooses the codec that suits the volume."))
         if self.ui.outputPathLineEdit.currentPath != self._parameterNode.outputPath:
             self.ui.outputPathLineEdit.currentPath = self._parameterNode.outputPath
         if self.ui.inputVolumeSelector.currentNode() is not self._parameterNode.inputVolume:

@@ -578,7 +578,7 @@ def test_screenshot(panel, tmp_path):
 
     folder = Path(os.environ.get("MEDCOMPRESS_SCREENSHOTS") or tmp_path)
     widget = panel._uiWidget
-    widget.resize(460, 860)
+    panel.parent.resize(480, 900)
 
     def grab(name):
         processEvents(0.05)

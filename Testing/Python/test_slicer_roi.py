@@ -266,7 +266,7 @@ def checkOrgans(voxels, labels, restored, report):
     assert errors[inside].max() == 0 and 0 < errors[~inside].max() <= 20
     assert [(r.name, r.voxels, r.maxError) for r in report.regions[1:-1]] == [
         (name, np.count_nonzero(labels == value), 0) for name, value in ORGANS.items()]
-    assert report.regions[-1].dice > 0.98 and report.compressedBytes < 0.5 * report.memoryBytes
+    assert report.regions[-1].dice > 0.95 and report.compressedBytes < 0.5 * report.memoryBytes
 
 
 def test_five_organs_of_a_real_ct(logic, data_file):
@@ -274,3 +274,36 @@ def test_five_organs_of_a_real_ct(logic, data_file):
     ct, segmentation, voxels, labels = realCT(data_file, np.s_[7:11, 170:300, 130:360])
     roi = logic.segmentROI(segmentation, list(ORGANS))
     checkOrgans(voxels, labels, *logic.roundTrip(ct, "neural", "fast", maxError=20, roi=roi))
+
+
+def test_console_lines_of_the_readme(scene, data_file):
+    """The four lines, as they stand there, on the same part."""
+    import re
+    from pathlib import Path
+
+    import slicer
+
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    lines = re.search(r"Five organs exact.*?\n\n((?:    .+\n)+)", text).group(1)
+    assert lines.count("\n") == 4
+    _ct, _segmentation, voxels, labels = realCT(data_file, np.s_[8:11, 180:290, 140:350])
+    names = {"getNode": slicer.util.getNode}
+    exec("\n".join(line.strip() for line in lines.splitlines()), names)
+    checkOrgans(voxels, labels, names["restored"], names["report"])
+
+
+@pytest.mark.slow
+def test_five_organs_of_the_whole_ct(logic, data_file, tmp_path):
+    """The whole CT in the background, and all figures in a table."""
+    import slicer
+
+    ct, segmentation, voxels, labels = realCT(data_file, np.s_[:])
+    roi = logic.segmentROI(segmentation, list(ORGANS))
+    job = logic.startCompression(ct, tmp_path / "a.mcz", "neural", "fast", restoreAs="Restored", maxError=20, roi=roi)
+    job.waitForFinished()
+    assert job.error == ""
+    checkOrgans(voxels, labels, job.restoredNode, job.report)
+    table = logic.addReportTable(job.report).GetTable()
+    assert table.GetNumberOfRows() == 7
+    print(job.report.summary(), job.report.regions)
+    assert slicer.util.arrayFromVolume(logic.compare(ct, job.restoredNode)).dtype == np.int16

@@ -1,0 +1,88 @@
+"""Difference volumes, views and tables, on real MRML."""
+
+import numpy as np
+import pytest
+
+pytest_plugins = ["harness.fixtures"]
+
+
+def addVolume(voxels, name="CT"):
+    import slicer
+
+    return slicer.util.addVolumeFromArray(voxels, np.diag([-0.7, -0.7, 2.0, 1.0]), name)
+
+
+def test_difference_is_signed_and_in_diverging_colors(logic):
+    import slicer
+
+    first = addVolume(np.zeros((3, 4, 5), np.uint8) + 10)
+    second = addVolume(np.zeros((3, 4, 5), np.uint8) + 10, "Result")
+    slicer.util.arrayFromVolume(second)[0, 0, :2] = 6, 17
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    first.SetAndObserveTransformNodeID(transform.GetID())
+    node = logic.compare(first, second)
+    difference = slicer.util.arrayFromVolume(node)
+    assert difference.dtype == np.int16 and difference[0, 0, :3].tolist() == [-4, 7, 0]
+    assert node.GetName() == "Result minus CT" and node.GetTransformNodeID() == transform.GetID()
+    display = node.GetDisplayNode()
+    assert (display.GetWindow(), display.GetLevel()) == (14, 0)
+    colors = display.GetColorNode()
+    rgba = [0.0] * 4
+    for index, expected in ((0, [0, 0, 1]), (127, [1, 1, 1]), (254, [1, 0, 0])):
+        colors.GetColor(index, rgba)
+        assert rgba[:3] == expected
+    assert logic.compare(first, second).GetDisplayNode().GetColorNode() is colors, "one table for all"
+
+
+@pytest.mark.parametrize("dtype, values, expected", [
+    ("int32", (-40000, 40000), 80000.0), ("float32", (0.25, -0.5), -0.75), ("float64", (1e300, 1e300), 0.0)])
+def test_difference_of_wide_types(logic, dtype, values, expected):
+    import slicer
+
+    first, second = (addVolume(np.full((2, 3, 4), value, dtype)) for value in values)
+    assert np.all(slicer.util.arrayFromVolume(logic.compare(first, second)) == expected)
+
+
+def test_volumes_of_different_sizes_are_refused(logic):
+    import slicer
+
+    count = slicer.mrmlScene.GetNumberOfNodes
+    nodes = addVolume(np.zeros((2, 3, 4), np.int16)), addVolume(np.zeros((2, 3, 5), np.int16))
+    before = count()
+    with pytest.raises(ValueError, match="different numbers of voxels"):
+        logic.compare(*nodes)
+    assert count() == before
+
+
+def test_views(logic):
+    """The slice views that the scene knows; of a layout manager there is none here."""
+    import slicer
+
+    composites = {}
+    for name in ("Red", "Yellow"):
+        for className in ("vtkMRMLSliceNode", "vtkMRMLSliceCompositeNode"):
+            node = slicer.mrmlScene.CreateNodeByClass(className)
+            node.UnRegister(None)
+            node.SetLayoutName(name)
+            node.SetName(name)
+            slicer.mrmlScene.AddNode(node)
+            composites[name] = node
+    first, second = addVolume(np.zeros((2, 3, 4), np.int16)), addVolume(np.ones((2, 3, 4), np.int16))
+    difference = logic.compare(first, second)
+    assert composites["Red"].GetBackgroundVolumeID() == first.GetID()
+    assert not composites["Red"].GetForegroundVolumeID()
+    assert composites["Yellow"].GetBackgroundVolumeID() == second.GetID()
+    assert composites["Yellow"].GetForegroundVolumeID() == difference.GetID()
+    assert composites["Yellow"].GetForegroundOpacity() == 0.5 and composites["Red"].GetLinkedControl()
+
+
+def test_table_of_a_lossless_result(logic):
+    node = addVolume(np.arange(2000, dtype=np.int16).reshape(10, 10, 20))
+    _restored, report = logic.roundTrip(node, "raw")
+    table = logic.addReportTable(report).GetTable()
+    row = {table.GetColumnName(column): table.GetValue(0, column) for column in range(table.GetNumberOfColumns())}
+    assert row["Region"].ToString() == "whole volume" and row["Codec"].ToString() == "raw plain"
+    assert row["Voxels"].ToDouble() == 2000 and row["Largest error"].ToDouble() == 0
+    assert row["File (bytes)"].ToDouble() == report.compressedBytes
+    assert row["Ratio"].ToDouble() == pytest.approx(report.ratio)
+    assert np.isnan(row["PSNR (dB)"].ToDouble())
