@@ -192,7 +192,7 @@ def test_imports_at_file_scope(path):
         elif isinstance(node, ast.If):
             assert ast.unparse(node.test) == "__name__ == '__main__'"
         elif isinstance(node, ast.Try):
-            assert path.name == "MedCompress.py"
+            assert path.parent.name == "MedCompress", "only modules put the library on the path"
         else:
             assert isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.Assign, ast.Expr)), ast.unparse(node)
             assert not isinstance(node, ast.Expr) or isinstance(node.value, ast.Constant), ast.unparse(node)
