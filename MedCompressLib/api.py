@@ -7,35 +7,28 @@ says what is wrong and what to do.
 from __future__ import annotations
 
 import io
-import math
 import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from .codecs import Progress
-from .container import MAGIC, START_LENGTH, VERBATIM, VERSION, Reader, is_archive
-from .decode import SlabDecoder, StoredSlabs, check_digest, decode_volume, decodes_to
+from .container import Reader
+from .decode import StoredSlabs, decode_volume, decodes_to
 from .encode import encode_volume
 from .errors import FormatError, MedCompressError, UnsupportedError
+from .inspection import VerifyReport, info, verify
 from .lazy import LazyVolume
+from .progress import Progress, rising
 from .quality import NearLossless
 from .replacing import replacing
 from .roi import RegionOfInterest
-from .slabs import default_threads
+from .slabs import thread_count
+from .sources import ARCHIVE, BYTES, SUFFIX, Source, holds_archive, is_dicom, kind, open_file, opened
 from .volume import Volume
 
-SUFFIX = ".mcz"
-# DICOM files (PS3.10) begin with 128 bytes for any use, then this.
-_DICOM_START, _DICOM_MAGIC = 128, b"DICM"
-
-ARCHIVE = "archive"
-_BYTES = (bytes, bytearray, memoryview)
-Source = bytes | bytearray | memoryview | str | os.PathLike | BinaryIO
+__all__ = ["ARCHIVE", "SUFFIX", "VerifyReport", "compress", "decompress", "info", "is_dicom", "kind", "open", "pack",
+           "read", "unpack", "verify", "write"]
 
 
 def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", preset: str | None = None,
@@ -79,7 +72,7 @@ def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", pres
         Something that is no volume, an unknown codec or preset, or a volume beyond the limits of the format.
     """
     file = io.BytesIO()
-    encode_volume(_as_volume(volume), file, codec, preset, _threads(threads), _rising(progress),
+    encode_volume(_as_volume(volume), file, codec, preset, thread_count(threads), rising(progress),
                   *_given(quality, roi), _model_bytes(model))
     return file.getvalue()
 
@@ -110,10 +103,10 @@ def decompress(data: Source, slices: slice | None = None, threads: int | None = 
     MedCompressError
         No such file, or no such slices.
     """
-    with _opened(data) as file:
-        if _holds_archive(file):
-            return _series_volume(file, data, None, slices, _threads(threads))
-        return decode_volume(Reader(file), slices, _threads(threads), _rising(progress))
+    with opened(data) as file:
+        if holds_archive(file):
+            return _series_volume(file, data, None, slices, thread_count(threads))
+        return decode_volume(Reader(file), slices, thread_count(threads), rising(progress))
 
 
 def read(path: str | os.PathLike, series_uid: str | None = None, threads: int | None = None,
@@ -142,8 +135,8 @@ def read(path: str | os.PathLike, series_uid: str | None = None, threads: int | 
         from .dicom import read_series
         return read_series(path, series_uid)
     if found == ARCHIVE:
-        with _opened(path) as file:
-            return _series_volume(file, path, series_uid, None, _threads(threads))
+        with opened(path) as file:
+            return _series_volume(file, path, series_uid, None, thread_count(threads))
     if series_uid is not None:
         raise UnsupportedError(f"{path} is not DICOM, so there is no series to choose in it.")
     if found == SUFFIX:
@@ -180,11 +173,11 @@ def open(data: Source, series_uid: str | None = None, threads: int | None = None
     MedCompressError
         What `read` raises. Damage inside a slab is raised as `FormatError` when that slab is asked for.
     """
-    threads = _threads(threads)
+    threads = thread_count(threads)
     found = kind(data) if isinstance(data, (str, os.PathLike)) else SUFFIX
-    if found == SUFFIX:
-        file = _open_file(data)
-        if _holds_archive(file):
+    if not isinstance(data, (str, os.PathLike)) or found == SUFFIX:
+        file = open_file(data)
+        if holds_archive(file):
             with file:
                 return LazyVolume.of(_series_volume(file, data, series_uid, None, threads), threads)
         try:
@@ -194,7 +187,7 @@ def open(data: Source, series_uid: str | None = None, threads: int | None = None
                               header.sequence, reader.metadata, threads)
         except BaseException as error:
             file.close()
-            if isinstance(error, FormatError) and not isinstance(data, _BYTES):
+            if isinstance(error, FormatError) and not isinstance(data, BYTES):
                 raise FormatError(f"{data}: {error}") from error
             raise
     if found in ("DICOM", ARCHIVE) or series_uid is not None:
@@ -233,8 +226,8 @@ def write(path: str | os.PathLike, volume: Volume | LazyVolume | np.ndarray, cod
     from .image_files import is_image_file, write_image
 
     volume = _as_volume(volume)
-    threads = _threads(threads)
-    progress = _rising(progress)
+    threads = thread_count(threads)
+    progress = rising(progress)
     if is_image_file(path):
         if codec != "auto" or not all(option is None for option in (preset, quality, roi, model)):
             raise UnsupportedError(f"A codec, preset or quality is only for {SUFFIX} files, not for {path}.")
@@ -284,8 +277,8 @@ def pack(folder: str | os.PathLike, path: str | os.PathLike, codec: str = "auto"
     """
     from .dicom_archive import pack_folder
 
-    pack_folder(Path(folder), path, codec, preset, series_uid, others, deidentify, _rising(progress),
-                _threads(threads), overwrite)
+    pack_folder(Path(folder), path, codec, preset, series_uid, others, deidentify, rising(progress),
+                thread_count(threads), overwrite)
 
 
 def unpack(data: Source, folder: str | os.PathLike, progress: Progress | None = None, threads: int | None = None,
@@ -316,244 +309,8 @@ def unpack(data: Source, folder: str | os.PathLike, progress: Progress | None = 
     """
     from .dicom_archive import unpack_folder
 
-    with _opened(data) as file:
-        return unpack_folder(file, Path(folder), _rising(progress), _threads(threads), overwrite)
-
-
-@dataclass(frozen=True)
-class VerifyReport:
-    """What `verify` found.
-
-    Attributes
-    ----------
-    problems : list of str
-        One sentence for each thing that is wrong; empty when the file is whole.
-    slabs : int
-        How many slabs the file has.
-    damaged_slabs : list of int
-        Numbers of those that cannot be decoded; the slices of the others can still be had by
-        `decompress(path, slices=...)`.
-    damaged_slices : list of (int, int)
-        First and last slice (k) of each of these.
-    voxel_sha256 : str
-        Hexadecimal digest of the decoded voxels, of an archive that of its files (FORMAT.md says of what); empty unless
-        everything was decoded.
-    """
-
-    problems: list[str]
-    slabs: int
-    damaged_slabs: list[int]
-    damaged_slices: list[tuple[int, int]]
-    voxel_sha256: str
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
-
-
-def verify(data: Source, threads: int | None = None, progress: Progress | None = None) -> VerifyReport:
-    """Check every checksum of an `.mcz` file and decode everything, keeping a few slabs in memory at a time.
-
-    Parameters
-    ----------
-    data : bytes-like, path or binary file
-    threads, progress
-        As in `compress`.
-
-    Returns
-    -------
-    VerifyReport
-        Damage is reported, not raised.
-
-    Raises
-    ------
-    MedCompressError
-        The file cannot be opened or read at all.
-    """
-    progress = _rising(progress)
-    with _opened(data) as file:
-        if _holds_archive(file):
-            return _verify_archive(file, _threads(threads), progress)
-        try:
-            reader = Reader(file)
-            decoder = SlabDecoder(reader)
-        except FormatError as error:
-            return VerifyReport([str(error)], 0, [], [], "")
-        digests = np.empty((*reader.header.frames_shape[:2], 32), dtype=np.uint8)
-        problems, damaged = [], []
-        for number, found in _each_slab(reader, decoder, _threads(threads)):
-            if isinstance(found, FormatError):
-                problems.append(str(found))
-                damaged.append(number)
-            else:
-                digests[reader.grid.ranges(number)] = found
-            progress((number + 1) / len(reader.grid))
-        if not problems:
-            try:
-                check_digest(reader, digests)
-            except FormatError as error:
-                problems.append(str(error))
-        slices = [reader.grid.ranges(number)[1] for number in damaged]
-        return VerifyReport(problems, len(reader.grid), damaged, [(part.start, part.stop - 1) for part in slices],
-                            "" if problems else reader.voxel_digest.hex())
-
-
-def info(data: Source, phi: bool = False) -> dict:
-    """What an `.mcz` file holds, as plain JSON; no voxel is decoded, and neither model nor slabs are read.
-
-    Parameters
-    ----------
-    data : bytes-like, path or binary file
-    phi : bool
-        Whether to tell of an archive what may identify the patient: names of files, UIDs, descriptions, the patient.
-
-    Returns
-    -------
-    dict
-        `format_version`, `file_bytes`, `voxel_bytes`, `ratio` (voxel bytes to file bytes), `bits_per_voxel` (of the
-        whole file), `codec`, `preset`, `codec_config`, `quality`, `shape`, `axes`, `dtype`, `spacing_mm` (k, j, i),
-        `ijk_to_ras`, `sequence`, `samples`, `slabs` (their count, size and how many hold the voxels as they are),
-        `section_bytes`, `voxel_sha256` and `metadata`. Of an archive: `format_version`, `kind` ("archive"),
-        `file_bytes`, `files` (their number), `files_bytes`, `files_without_image`, `ratio`, `series`, `volumes`,
-        `section_bytes`, and with `phi` also `names`.
-
-    Raises
-    ------
-    MedCompressError
-        The file cannot be opened, is no `.mcz` file, or is damaged.
-    """
-    with _opened(data) as file:
-        if _holds_archive(file):
-            return _archive_info(file, phi)
-        reader = Reader(file)
-    header = reader.header
-    voxels = math.prod(header.shape)
-    voxel_bytes = voxels * header.dtype.itemsize
-    spacing = Volume(np.zeros((1, 1, 1), np.uint8), reader.ijk_to_ras).spacing
-    sequence = header.sequence and {"index_name": header.sequence.index_name, "unit": header.sequence.unit,
-                                    "values": header.sequence.values}
-    return {
-        "format_version": VERSION,
-        "file_bytes": reader.file_length,
-        "voxel_bytes": voxel_bytes,
-        "ratio": voxel_bytes / reader.file_length,
-        "bits_per_voxel": 8 * reader.file_length / voxels,
-        "codec": header.codec_id,
-        "preset": header.preset,
-        "codec_config": header.codec_config,
-        "quality": header.quality,
-        "shape": list(header.shape),
-        "axes": header.axes,
-        "dtype": header.dtype.name,
-        "spacing_mm": list(spacing),
-        "ijk_to_ras": reader.ijk_to_ras.tolist(),
-        "sequence": sequence,
-        "samples": header.samples_config,
-        "slabs": {"count": len(reader.grid), "frames": header.slab_frames, "slices": header.slab_slices,
-                  "stored_verbatim": int(np.count_nonzero(reader.index["storage"] == VERBATIM))},
-        "section_bytes": reader.section_lengths,
-        "voxel_sha256": reader.voxel_digest.hex(),
-        "metadata": reader.metadata,
-    }
-
-
-def _each_slab(reader: Reader, decoder: SlabDecoder, threads: int) -> Iterator[tuple[int, np.ndarray | FormatError]]:
-    """Every slab's number with the digests of its slices, or with what is wrong with it."""
-    number = 0
-    while number < len(reader.grid):
-        # After an error the iterator is spent: go on behind the damaged slab with a new one.
-        with closing(decoder.decode(range(number, len(reader.grid)), threads)) as results:
-            try:
-                for _, digests in results:
-                    yield number, digests
-                    number += 1
-            except FormatError as error:
-                yield number, error
-                number += 1
-
-
-@contextmanager
-def _opened(data: Source) -> Iterator[BinaryIO]:
-    """The bytes, the file of that name, or the open file itself, as a binary file."""
-    if not isinstance(data, (*_BYTES, str, os.PathLike)) and hasattr(data, "read") and hasattr(data, "seek"):
-        yield data
-        return
-    with _open_file(data) as file:
-        try:
-            yield file
-        except FormatError as error:
-            if isinstance(data, _BYTES):
-                raise
-            raise FormatError(f"{data}: {error}") from error
-
-
-def _open_file(data: Source) -> BinaryIO:
-    if isinstance(data, _BYTES):
-        return io.BytesIO(data)
-    if not isinstance(data, (str, os.PathLike)):
-        raise UnsupportedError(f"Give the bytes of an {SUFFIX} file or its path, not {type(data).__name__}.")
-    path = Path(data)
-    if not path.exists():
-        raise MedCompressError(f"There is no file {path}; check the path.")
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise MedCompressError(f"{path} cannot be read: {error.strerror or error}.") from error
-
-
-def is_dicom(path: str | os.PathLike) -> bool:
-    """Whether `read` would take a path for a DICOM file or a folder with DICOM files."""
-    return kind(path) == "DICOM"
-
-
-def _holds_archive(file: BinaryIO) -> bool:
-    file.seek(0)
-    return is_archive(file.read(START_LENGTH))
-
-
-def _series_volume(file: BinaryIO, data: Source, series_uid: str | None, slices: slice | None, threads: int) -> Volume:
-    from .dicom import read_files
-    from .dicom_archive import Archive
-
-    where = data if isinstance(data, (str, os.PathLike)) else "the archive"
-    return read_files(Archive(file, threads).files, where, series_uid, slices)
-
-
-def _verify_archive(file: BinaryIO, threads: int, progress: Progress) -> VerifyReport:
-    from .dicom_archive import Archive
-
-    slabs = 0
-    try:
-        archive = Archive(file, threads)
-        slabs = sum(len(reader.grid) for readers in archive.volumes for reader in readers)
-        for _ in archive.all_data(progress):
-            pass
-    except FormatError as error:
-        return VerifyReport([str(error)], slabs, [], [], "")
-    return VerifyReport([], slabs, [], [], archive.contents.digest.hex())
-
-
-def _archive_info(file: BinaryIO, phi: bool) -> dict:
-    from .dicom_archive import Archive, describe
-
-    facts = describe(Archive(file, 1), phi)
-    length = file.seek(0, io.SEEK_END)
-    return {"format_version": VERSION, "kind": ARCHIVE, "file_bytes": length,
-            "ratio": facts["files_bytes"] / length} | facts
-
-
-def kind(path: str | os.PathLike) -> str:
-    """".mcz", "archive", "DICOM" or, for all else, the ending of the name; the first three by content if possible."""
-    path, start = Path(path), b""
-    if not path.is_dir():
-        with _opened(path) as file:
-            start = file.read(_DICOM_START + len(_DICOM_MAGIC))
-    if is_archive(start):
-        return ARCHIVE
-    if path.is_dir() or start[_DICOM_START:] == _DICOM_MAGIC or path.suffix.lower() == ".dcm":
-        return "DICOM"
-    return SUFFIX if start.startswith(MAGIC) else path.suffix.lower()
+    with opened(data) as file:
+        return unpack_folder(file, Path(folder), rising(progress), thread_count(threads), overwrite)
 
 
 def _as_volume(volume: Volume | LazyVolume | np.ndarray) -> Volume | LazyVolume:
@@ -582,24 +339,9 @@ def _model_bytes(model: str | os.PathLike | None) -> bytes | None:
         raise UnsupportedError(f"The model {model} cannot be read: {error.strerror or error}.") from error
 
 
-def _threads(threads: int | None) -> int:
-    if threads is None:
-        return default_threads()
-    if type(threads) is not int or threads < 1:
-        raise UnsupportedError(f"The number of threads must be a whole number above 0, not {threads!r}.")
-    return threads
+def _series_volume(file: BinaryIO, data: Source, series_uid: str | None, slices: slice | None, threads: int) -> Volume:
+    from .dicom import read_files
+    from .dicom_archive import Archive
 
-
-def _rising(progress: Progress | None) -> Progress:
-    """A callback that may be called with anything and passes on only what is more than before."""
-    highest = -1.0
-
-    def report(fraction: float) -> None:
-        nonlocal highest
-        fraction = min(max(float(fraction), 0.0), 1.0)
-        if fraction > highest:
-            highest = fraction
-            if progress is not None:
-                progress(fraction)
-
-    return report
+    where = data if isinstance(data, (str, os.PathLike)) else "the archive"
+    return read_files(Archive(file, threads).files, where, series_uid, slices)

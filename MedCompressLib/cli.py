@@ -9,14 +9,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .terminal import (
+    complain,
+    progress_callback,
+    shape_text,
+    short_text,
+    size_text,
+    terminate_like_interrupt,
+    warn,
+)
 
 if TYPE_CHECKING:
     from .lazy import LazyVolume
@@ -27,7 +34,6 @@ _EPILOG = """\
 exit codes: 0 done; 1 the input is bad or something could not be read or written, standard error has one line that says
 what; 2 wrong usage; 130 cancelled by Ctrl-C or a terminate signal, with no partial file left behind.
 """
-_BAR_WIDTH = 40
 _HIDDEN = "(not shown without --phi)"
 
 
@@ -44,22 +50,22 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's metadata may hold what the terminal cannot show
     from .errors import Cancelled, MedCompressError
     try:
-        with _terminate_like_interrupt(), warnings.catch_warnings():
-            warnings.showwarning = _warn
+        with terminate_like_interrupt(), warnings.catch_warnings():
+            warnings.showwarning = warn
             code = options.run(options)
         sys.stdout.flush()
         return code
     except (KeyboardInterrupt, Cancelled):
-        _complain("cancelled")
+        complain("cancelled")
         return CANCELLED
     except BrokenPipeError:
         # Nobody reads any more. What is still buffered has nowhere to go when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (MedCompressError, OSError) as error:
-        _complain(str(error))
+        complain(str(error))
     except MemoryError:
-        _complain("there is not enough memory for this volume; use fewer threads, or decompress some --slices of it")
+        complain("there is not enough memory for this volume; use fewer threads, or decompress some --slices of it")
     return FAILED
 
 
@@ -190,7 +196,7 @@ def _train(options: argparse.Namespace) -> int:
     from .training import train
 
     _check_output(options.output, options.force)
-    with _progress(options) as progress:
+    with progress_callback(options.progress) as progress:
         report = train(options.output, [api.read(scan) for scan in options.scans], options.preset, options.steps,
                        options.seed, options.anew, options.force, progress)
     print(f"{options.output}: {report.after:.4f} bits per voxel on slices held back, {report.before:.4f} with the "
@@ -210,11 +216,11 @@ def _compress(options: argparse.Namespace) -> int:
             raise UnsupportedError("An archive of DICOM files is lossless; add --volume-only to store the volume alone "
                                    "with a bound on the error.")
         return _pack(options, output)
-    with _progress(options) as report, _open(options) as volume:
+    with progress_callback(options.progress) as report, _open(options) as volume:
         api.write(output, volume, options.codec, options.preset, report, options.threads, options.force,
                   quality=quality, model=options.model)
     facts = api.info(output)
-    print(f"{output}: {_size(facts['voxel_bytes'])} of voxels in {_size(facts['file_bytes'])}, "
+    print(f"{output}: {size_text(facts['voxel_bytes'])} of voxels in {size_text(facts['file_bytes'])}, "
           f"ratio {facts['ratio']:.2f}, {facts['bits_per_voxel']:.3f} bits per voxel; {_proven(facts['quality'])}.")
     return DONE
 
@@ -230,14 +236,14 @@ def _proven(quality: dict) -> str:
 def _pack(options: argparse.Namespace, output: Path) -> int:
     from . import api
 
-    with _progress(options) as report:
+    with progress_callback(options.progress) as report:
         api.pack(options.input, output, options.codec, options.preset, options.series,
                  "refuse" if options.refuse_others else "keep", options.deidentify, report, options.threads,
                  options.force)
     facts = api.info(output)
     others = f" ({facts['files_without_image']} without an image)" if facts["files_without_image"] else ""
-    print(f"{output}: {facts['files']} files{others} of {_size(facts['files_bytes'])} in {_size(facts['file_bytes'])}, "
-          f"ratio {facts['ratio']:.2f}; restored again and identical byte for byte.")
+    print(f"{output}: {facts['files']} files{others} of {size_text(facts['files_bytes'])} in "
+          f"{size_text(facts['file_bytes'])}, ratio {facts['ratio']:.2f}; restored again and identical byte for byte.")
     return DONE
 
 
@@ -265,21 +271,21 @@ def _decompress(options: argparse.Namespace) -> int:
             return _unpack(options)
         raise MedCompressError(f"{options.output} is not named like an image file; use one of {', '.join(SUFFIXES)}.")
     _check_output(options.output, options.force)
-    with _progress(options) as report:
+    with progress_callback(options.progress) as report:
         if options.slices is None:
             with _open(options) as volume:
                 api.write(options.output, volume, progress=report, overwrite=options.force)
         else:
             volume = api.decompress(options.input, options.slices, options.threads, report)
             api.write(options.output, volume, overwrite=options.force)
-    print(f"{options.output}: {_by(volume.shape)} voxels of {volume.dtype}.")
+    print(f"{options.output}: {shape_text(volume.shape)} voxels of {volume.dtype}.")
     return DONE
 
 
 def _unpack(options: argparse.Namespace) -> int:
     from . import api
 
-    with _progress(options) as report:
+    with progress_callback(options.progress) as report:
         names = api.unpack(options.input, options.output, report, options.threads, options.force)
     print(f"{options.output}: {len(names)} files, identical to those that were archived.")
     return DONE
@@ -310,39 +316,41 @@ def _info(options: argparse.Namespace) -> int:
 
 def _archive_rows(facts: dict) -> dict[str, str]:
     rows = {
-        "files": f"{facts['files']} of {_size(facts['files_bytes'])}, {facts['files_without_image']} without an image",
-        "size": _size(facts["file_bytes"]),
+        "files": f"{facts['files']} of {size_text(facts['files_bytes'])}, "
+                 f"{facts['files_without_image']} without an image",
+        "size": size_text(facts["file_bytes"]),
         "ratio": f"{facts['ratio']:.3f}",
     }
     for number, series in enumerate(facts["series"], start=1):
-        size = _by(series["shape"]) if series["shape"] else "images of several sizes"
+        size = shape_text(series["shape"]) if series["shape"] else "images of several sizes"
         rows[f"series {number}"] = f"{series['modality'] or 'unknown modality'}, {series['files']} files, {size}"
         for name in ("uid", "number", "description"):
             if series.get(name) not in (None, ""):
                 rows[f"  {name} {number}"] = str(series[name])
         rows |= {f"  {name} {number}": value for name, value in series.get("patient", {}).items()}
     for number, volume in enumerate(facts["volumes"], start=1):
-        rows[f"volume {number}"] = (f"{_by(volume['shape'])} of {volume['dtype']}, {volume['codec']}, preset "
-                                    f"{volume['preset']}, {_size(volume['bytes'])}")
-    return rows | ({"names": _short(facts["names"])} if "names" in facts else {})
+        rows[f"volume {number}"] = (f"{shape_text(volume['shape'])} of {volume['dtype']}, {volume['codec']}, preset "
+                                    f"{volume['preset']}, {size_text(volume['bytes'])}")
+    return rows | ({"names": short_text(facts["names"])} if "names" in facts else {})
 
 
 def _volume_rows(facts: dict) -> dict[str, str]:
     slabs = facts["slabs"]
     rows = {
-        "voxels": f"{_by(facts['shape'])} ({facts['axes']}) of {facts['dtype']}",
+        "voxels": f"{shape_text(facts['shape'])} ({facts['axes']}) of {facts['dtype']}",
         "spacing": f"{' x '.join(f'{step:.6g}' for step in facts['spacing_mm'])} mm (kji)",
         "codec": f"{facts['codec']}, preset {facts['preset']}, {facts['quality']['kind']}",
-        "size": f"{_size(facts['file_bytes'])} for {_size(facts['voxel_bytes'])} of voxels",
+        "size": f"{size_text(facts['file_bytes'])} for {size_text(facts['voxel_bytes'])} of voxels",
         "ratio": f"{facts['ratio']:.3f} ({facts['bits_per_voxel']:.3f} bits per voxel)",
         "slabs": f"{slabs['count']} of {slabs['frames']} frames x {slabs['slices']} slices",
         "SHA-256": facts["voxel_sha256"],
     }
     if facts["sequence"]:
         sequence = facts["sequence"]
-        rows["sequence"] = f"{sequence['index_name']} ({sequence['unit'] or 'no unit'}): {_short(sequence['values'])}"
+        unit = sequence["unit"] or "no unit"
+        rows["sequence"] = f"{sequence['index_name']} ({unit}): {short_text(sequence['values'])}"
     for key, value in facts["metadata"].items():
-        rows[f"metadata {key}"] = value if value == _HIDDEN else _short(value)
+        rows[f"metadata {key}"] = value if value == _HIDDEN else short_text(value)
     return rows
 
 
@@ -358,7 +366,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     from . import api
 
-    with _progress(options) as report:
+    with progress_callback(options.progress) as report:
         found = api.verify(options.input, options.threads, report)
     if options.json:
         print(json.dumps({"ok": found.ok, **asdict(found)}, indent=2))
@@ -410,74 +418,3 @@ def _thread_count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
-
-
-@contextmanager
-def _progress(options: argparse.Namespace) -> Iterator[Callable[[float], None] | None]:
-    """A progress callback: lines when asked for, else a bar on a terminal, else none."""
-    if options.progress:
-        last = ""
-
-        def report(fraction: float) -> None:
-            nonlocal last
-            line = f"progress {fraction:.2f}"
-            if line != last:
-                print(line, flush=True)
-                last = line
-
-        yield report
-    elif sys.stderr is not None and sys.stderr.isatty():
-        def draw(fraction: float) -> None:
-            done = round(_BAR_WIDTH * fraction)
-            sys.stderr.write(f"\r[{'#' * done}{'.' * (_BAR_WIDTH - done)}] {100 * fraction:3.0f} %")
-            sys.stderr.flush()
-
-        try:
-            yield draw
-        finally:
-            sys.stderr.write("\r" + " " * (_BAR_WIDTH + 8) + "\r")
-            sys.stderr.flush()
-    else:
-        yield None
-
-
-@contextmanager
-def _terminate_like_interrupt() -> Iterator[None]:
-    """Let a terminate signal stop the work as Ctrl-C does, so that what was begun is cleaned up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(signal_number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _complain(message: str) -> None:
-    print(f"medcompress: {message}", file=sys.stderr)
-
-
-def _warn(message: Warning | str, *_: object) -> None:
-    _complain(f"warning: {message}")
-
-
-def _size(count: int) -> str:
-    if count < 1000:
-        return f"{count} bytes"
-    power = min((len(str(count)) - 1) // 3, 4)
-    scaled = count / 1000**power
-    return f"{scaled:.0f} {'kMGT'[power - 1]}B" if scaled >= 100 else f"{scaled:.3g} {'kMGT'[power - 1]}B"
-
-
-def _by(shape: list[int] | tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 100 else f"{text[:97]}..."

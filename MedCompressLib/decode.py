@@ -9,7 +9,7 @@ only a part of a file is decoded; the same voxels with any number of threads; be
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from typing import BinaryIO
 
@@ -87,7 +87,7 @@ class SlabDecoder:
                                 or self._n_regions != len(header.codec_config.get("regions", []))):
             raise FormatError("The file's map of regions does not fit its codec.")
 
-    def decode(self, numbers: Iterable[int], threads: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def decode(self, numbers: Iterable[int], threads: int) -> Generator[tuple[np.ndarray, np.ndarray]]:
         """Voxels (frames, k, j, i) of slabs, each with the digests of its slices, in the order asked for.
 
         Reading happens in the calling thread, decoding in `threads` others; close the iterator when leaving early.

@@ -30,8 +30,8 @@ from .samples import SampleMap
 from .slabs import SlabGrid, SlabSequence, ordered_map
 from .volume import Volume
 
-# Label maps have few distinct values in long runs along a row. On 22 volumes, neighbours in a row differ at 0.1 to 2 % of
-# the voxels in label maps, and at 40 to 98 % in images of most kinds; but also at 5 % in an image that is mostly empty.
+# Label maps have few distinct values in long runs along a row. On 22 volumes, neighbours in a row differ at 0.1 to 2 %
+# of the voxels in label maps, and at 40 to 98 % in images of most kinds; but also at 5 % in an image mostly empty.
 LABEL_CHANGES = 0.1
 LABEL_VALUES = 4096
 _PROBED_SLICES = 16
@@ -190,7 +190,8 @@ def _encode_bounded_volume(volume: Volume | LazyVolume, voxels: np.ndarray | Laz
 
     def encode(number: int) -> tuple[StoredSlab, list[Errors], np.ndarray]:
         _, k_range = grid.ranges(number)
-        return _encode_bounded(plain[number], samples, fitted, max_errors, None if regions is None else regions[k_range])
+        here = None if regions is None else regions[k_range]
+        return _encode_bounded(plain[number], samples, fitted, max_errors, here)
 
     slabs, errors = [], [Errors() for _ in max_errors]
     digests = np.empty((*voxels.shape[:2], 32), dtype=np.uint8)

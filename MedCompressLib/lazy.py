@@ -11,8 +11,9 @@ import operator
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 
@@ -146,7 +147,7 @@ class LazyArray:
         voxels = self[...]
         return voxels if dtype is None else voxels.astype(dtype, copy=False)
 
-    def __getitem__(self, index: object) -> np.ndarray:
+    def __getitem__(self, index: Any) -> np.ndarray:
         """A new array, or a number where the index is a single voxel's; the same that the array in memory would give.
 
         Raises
@@ -166,7 +167,7 @@ class LazyArray:
                     self._put(voxels, slab, number, t, k, c, (_as_slice(j), _as_slice(i)))
         return voxels.reshape(shape)[()]
 
-    def slabs(self) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+    def slabs(self) -> Generator[tuple[tuple[slice, ...], np.ndarray]]:
         """The whole array in pieces of about a slab, in C order: an index, and what is there.
 
         Where slabs hold several frames of a sequence, a piece is all slices of these frames. Close the iterator
@@ -189,9 +190,9 @@ class LazyArray:
         layers = [slice(first, min(first + slices, lengths["k"])) for first in range(0, lengths["k"], slices)]
         return [(step, layer)["t" not in self._axes:] for step in steps for layer in layers]
 
-    def _resolved(self, index: object) -> tuple[dict[str, range], tuple[int, ...]]:
+    def _resolved(self, index: Any) -> tuple[dict[str, range], tuple[int, ...]]:
         """Which indices along each axis, and the shape of the result."""
-        parts = index if isinstance(index, tuple) else (index,)
+        parts = list(index) if isinstance(index, tuple) else [index]
         for part in parts:
             if not (part is None or part is Ellipsis or isinstance(part, slice)
                     or (hasattr(part, "__index__") and not isinstance(part, (bool, np.bool_, np.ndarray)))):

@@ -62,8 +62,8 @@ def replacing(path: str | os.PathLike, overwrite: bool) -> Iterator[BinaryIO]:
 def replacing_files(folder: str | os.PathLike, names: list[str], overwrite: bool) -> Iterator[Path]:
     """A new folder for files of these names, which get into `folder` when the block ends well.
 
-    Until then it lies beside `folder` under a temporary name; when the block raises it is removed. It takes the place of
-    a folder that is not there or is empty; into any other the files are moved one by one.
+    Until then it lies beside `folder` under a temporary name; when the block raises it is removed. It takes the place
+    of a folder that is not there or is empty; into any other the files are moved one by one.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -133,7 +133,7 @@ def slice_bounds(slices: slice, k_count: int) -> tuple[int, int]:
     return start, stop
 
 
-def ordered_map(function: Callable, items: Iterable, threads: int) -> Iterator:
+def ordered_map(function: Callable, items: Iterable, threads: int) -> Generator:
     """`map(function, items)` on several threads: results in the order of the items, at most `threads` + 1 in flight.
 
     The items are taken in the calling thread, one by one as results leave. When the caller stops early or anything
@@ -161,3 +161,12 @@ def default_threads() -> int:
     """The processors this process may use, up to `MOST_THREADS`, since each thread holds a slab's working memory."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, MOST_THREADS)
+
+
+def thread_count(threads: int | None) -> int:
+    """How many threads to use for what the caller asked for; UnsupportedError for what is no such number."""
+    if threads is None:
+        return default_threads()
+    if type(threads) is not int or threads < 1:
+        raise UnsupportedError(f"The number of threads must be a whole number above 0, not {threads!r}.")
+    return threads

@@ -9,6 +9,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
@@ -57,8 +58,8 @@ class SequenceAxis:
                       step: float | np.floating) -> SequenceAxis:
         """Values `start`, `start + step`, ... computed in decimal from the shortest decimals of `start` and `step`, so
         that a step of 0.72 gives 2.16 and not 2.1599999999999997."""
-        start, step = Decimal(str(start)), Decimal(str(step))
-        return cls(index_name, unit, [_plain(start + frame * step) for frame in range(frames)])
+        first, distance = Decimal(str(start)), Decimal(str(step))
+        return cls(index_name, unit, [_plain(first + frame * distance) for frame in range(frames)])
 
 
 def _plain(number: Decimal) -> str:
@@ -261,7 +262,7 @@ def _check_text(text: str, where: str) -> None:
         raise UnsupportedError(f"The text {text!r} in {where} cannot be written as UTF-8.") from None
 
 
-def _check_json(value: object, where: str, depth: int) -> None:
+def _check_json(value: Any, where: str, depth: int) -> None:
     kind = type(value)
     if depth > _MAXIMUM_METADATA_DEPTH:
         raise UnsupportedError(f"Metadata is nested more than {_MAXIMUM_METADATA_DEPTH} deep.")

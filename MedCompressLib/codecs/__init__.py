@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..errors import FormatError, UnsupportedError
+from ..progress import Progress
 from ..quality import SampleBound
-
-Progress = Callable[[float], None]
 
 
 class Codec(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -91,7 +92,7 @@ def read_series(folder: str | Path, series_uid: str | None = None) -> Volume:
     return read_files(files_in(Path(folder)), folder, series_uid)
 
 
-def read_files(files: Iterable[Path], where: str | Path, series_uid: str | None = None,
+def read_files(files: Iterable, where: str | os.PathLike, series_uid: str | None = None,
                slices: slice | None = None) -> Volume:
     """Read one series among files, as `read_series` does.
 

@@ -31,12 +31,12 @@ _MODULES = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".nii": ".nifti", ".nii.gz": ".n
 SUFFIXES = tuple(_MODULES)
 
 
-def is_image_file(path: str | Path) -> bool:
+def is_image_file(path: str | os.PathLike) -> bool:
     """Whether the name ends like one of the formats that `read_image` and `write_image` know."""
     return _suffix(Path(path)) is not None
 
 
-def read_image(path: str | Path) -> Volume:
+def read_image(path: str | os.PathLike) -> Volume:
     """Read an NRRD, NHDR, NIfTI, MHA, MHD or NPY file.
 
     Parameters
@@ -63,7 +63,7 @@ def read_image(path: str | Path) -> Volume:
         return module.read(Path(path))
 
 
-def open_image(path: str | Path, threads: int) -> LazyVolume:
+def open_image(path: str | os.PathLike, threads: int) -> LazyVolume:
     """Open a file that `read_image` reads. Where its voxels lie there as they are, only the slabs asked for are read.
 
     Parameters
@@ -77,7 +77,7 @@ def open_image(path: str | Path, threads: int) -> LazyVolume:
         return LazyVolume.of(module.read(Path(path)), threads) if lazy is None else lazy
 
 
-def write_image(path: str | Path, volume: Volume | LazyVolume, overwrite: bool = False,
+def write_image(path: str | os.PathLike, volume: Volume | LazyVolume, overwrite: bool = False,
                 progress: Progress | None = None) -> None:
     """Write an NRRD, NHDR, NIfTI, MHA, MHD or NPY file, the format chosen by the name.
 

@@ -100,8 +100,8 @@ class TestCompress:
 
     def test_dicom_folder(self, run, data_folder, tmp_path):
         folders = sorted(path for path in (data_folder / "dicom").iterdir() if path.is_dir())
-        codes = {folder.name: run("compress", folder, tmp_path / f"{folder.name}.mcz", "--codec", "raw", "--volume-only")
-                 for folder in folders[:4]}
+        codes = {folder.name: run("compress", folder, tmp_path / f"{folder.name}.mcz", "--codec", "raw",
+                                  "--volume-only") for folder in folders[:4]}
         for name, (code, _, err) in codes.items():
             assert code == 0 or (code == 1 and err.count("\n") == 1), (name, err)
         assert any(code == 0 for code, _, _ in codes.values())
@@ -293,8 +293,8 @@ class TestCancel:
     def test_interrupt(self, run, image, tmp_path, monkeypatch, error):
         encode = api.encode_volume
 
-        def interrupted(volume, file, codec, preset, threads, progress):
-            encode(volume, file, codec, preset, threads, progress)
+        def interrupted(*arguments):
+            encode(*arguments)
             raise error("enough")
 
         monkeypatch.setattr(api, "encode_volume", interrupted)
