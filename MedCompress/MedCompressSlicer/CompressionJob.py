@@ -21,6 +21,7 @@ from MedCompressLib.replacing import replacing
 from .BackgroundProcess import BackgroundProcess
 from .Report import CompressionReport
 from .RestoredNode import addRestoredNode, describeFor
+from .Sample import sampleIndices, sampleOf
 from .SequenceNode import frameOf, volumeOf
 
 _PIECE_BYTES = 16_000_000  # written between two turns of the event loop
@@ -46,7 +47,7 @@ class CompressionJob:
     """
 
     def __init__(self, volumeNode, path="", codec="auto", preset="", restoreAs="", onProgress=None, onFinished=None,
-                 maxError=0, roi=None, force=False):
+                 maxError=0, roi=None, force=False, sampleOnly=False):
         """Start the work.
 
         :param volumeNode: volume or sequence to compress; is not modified.
@@ -59,6 +60,7 @@ class CompressionJob:
         :param maxError: by how many stored units a voxel may be off; 0 is lossless.
         :param roi: SegmentROI with bounds of its own, or None.
         :param force: compress mammograms with loss, too.
+        :param sampleOnly: compress only a sample, to see what to expect; `path` and `restoreAs` must be empty.
         :raises ValueError: a volume that cannot be compressed.
         """
         self.state = JobState.HANDING_OVER
@@ -71,6 +73,11 @@ class CompressionJob:
         self._onFinished = onFinished or (lambda job: None)
         self._figures, self._otherLines, self._process = None, [], None
         self._volume = volumeOf(volumeNode, describeFor(volumeNode, codec, maxError, roi, force))
+        self.samples = self._volume.voxels.size
+        self._sample = None
+        if sampleOnly:
+            self._sample = sampleIndices(self._volume.voxels.shape, self._volume.axes)
+            self._volume = sampleOf(self._volume, self._sample)
         self._folder = Path(tempfile.mkdtemp(prefix="MedCompress-", dir=slicer.app.temporaryPath))
         self._steps = self._handOver()
         self._copying, self._stopCopying, self._copyError = None, False, None
@@ -134,7 +141,8 @@ class CompressionJob:
         segments = None
         if self._roi is not None:
             regions = yield from self._roi.rasterize(frameOf(self._volumeNode))
-            np.save(self._folder / "segments.npy", regions.bits)
+            bits = regions.bits if self._sample is None else regions.bits[np.ix_(*self._sample[-3:])]
+            np.save(self._folder / "segments.npy", bits)
             segments = {"bits": str(self._folder / "segments.npy"), "names": regions.names,
                         "maxErrors": regions.maxErrors, "margin": regions.margin}
         job = {

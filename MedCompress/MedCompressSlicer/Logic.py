@@ -19,6 +19,7 @@ from .Report import CompressionReport
 from .ReportTable import fillReportTable
 from .RestoredNode import addRestoredNode, describeFor
 from .RoundTrip import compressAndRestore
+from .Sample import Expectation
 from .SegmentROI import SegmentROI
 from .SequenceNode import frameOf, sequenceOf, volumeOf
 from .VolumeNode import storedName
@@ -173,6 +174,18 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
                          onFinished=None, maxError=0, roi=None, force=False) -> CompressionJob:
         """Compress in a background process, see CompressionJob."""
         return CompressionJob(volumeNode, path, codec, preset, restoreAs, onProgress, onFinished, maxError, roi, force)
+
+    @staticmethod
+    def startEstimate(volumeNode, codec="auto", preset="", onProgress=None, onFinished=None, maxError=0,
+                      roi=None) -> CompressionJob:
+        """Compress a small sample in a background process; `expectation(job)` tells what it means for the volume."""
+        return CompressionJob(volumeNode, "", codec, preset, "", onProgress, onFinished, maxError, roi,
+                              sampleOnly=True)
+
+    @staticmethod
+    def expectation(job) -> Expectation:
+        """What to expect of the whole volume, from a job that was started by `startEstimate` and is done."""
+        return Expectation.of(job.report, job.samples)
 
     @staticmethod
     def saveVolume(volumeNode, path):

@@ -1,7 +1,11 @@
 """The table of the panel in which each segment is lossless, bounded or background."""
 
+import json
+
 import qt
+import slicer
 from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
 
 from MedCompressLib.quality import MAX_ERROR
 
@@ -9,15 +13,34 @@ _BACKGROUND, _LOSSLESS, _BOUNDED = range(3)
 _DEFAULT_BOUND = 5
 
 
-class SegmentTable:
-    """Shows the segments of a segmentation and what is chosen for each."""
+def boundsFromText(text, segmentationNode) -> dict:
+    """What is stored in the scene: ID of each segment that exists and is not background to the error allowed in it.
 
-    def __init__(self, tableWidget, onChanged):
+    :param text: JSON; anything else is nothing.
+    :param segmentationNode: segmentation, or None.
+    """
+    try:
+        stored = json.loads(text)
+    except ValueError:
+        stored = {}
+    if segmentationNode is None or not isinstance(stored, dict):
+        return {}
+    return {segmentID: bound for segmentID, bound in stored.items() if type(bound) is int
+            and segmentationNode.GetSegmentation().GetSegment(segmentID) is not None}
+
+
+class SegmentTable(VTKObservationMixin):
+    """Shows the segments of a segmentation, also when they come and go, and what is chosen for each."""
+
+    def __init__(self, tableWidget, onChanged, onSegmentsModified):
         """
         :param tableWidget: QTableWidget of three columns: name, choice, bound.
         :param onChanged: called without arguments when the user has changed a choice or a bound.
+        :param onSegmentsModified: called when the segmentation has got, lost or renamed a segment; has to call `show`.
         """
-        self._table, self._onChanged = tableWidget, onChanged
+        VTKObservationMixin.__init__(self)
+        self._table, self._onChanged, self._onSegmentsModified = tableWidget, onChanged, onSegmentsModified
+        self._segmentation = None
         self._rows = []  # (segment ID, name, combo box, spin box); the widgets must be held
         self._showing = False
         header = tableWidget.horizontalHeader()
@@ -25,14 +48,20 @@ class SegmentTable:
         header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(2, qt.QHeaderView.ResizeToContents)
 
-    def show(self, segmentationNode, bounds, units=""):
+    def show(self, segmentationNode, text="", units=""):
         """Show what is chosen.
 
         :param segmentationNode: segmentation, or None.
-        :param bounds: segment ID to allowed error, 0 for lossless; segments that are not in it are background.
+        :param text: see `boundsFromText`.
         :param units: of the voxels, may be empty.
         """
         segmentation = segmentationNode.GetSegmentation() if segmentationNode is not None else None
+        if segmentation is not self._segmentation:
+            self.removeObservers()
+            self._segmentation = segmentation
+            for event in ("SegmentAdded", "SegmentRemoved", "SegmentModified") if segmentation is not None else ():
+                self.addObserver(segmentation, getattr(slicer.vtkSegmentation, event), self._onSegmentsModified)
+        bounds = boundsFromText(text, segmentationNode)
         segments = [(segmentID, segmentation.GetSegment(segmentID).GetName())
                     for segmentID in segmentation.GetSegmentIDs()] if segmentation else []
         self._showing = True
@@ -47,10 +76,10 @@ class SegmentTable:
                 bound.value = allowed
         self._showing = False
 
-    def bounds(self) -> dict:
+    def text(self) -> str:
         """What is chosen, as `show` takes it."""
-        return {segmentID: bound.value if choice.currentIndex == _BOUNDED else 0
-                for segmentID, _name, choice, bound in self._rows if choice.currentIndex != _BACKGROUND}
+        return json.dumps({segmentID: bound.value if choice.currentIndex == _BOUNDED else 0
+                           for segmentID, _name, choice, bound in self._rows if choice.currentIndex != _BACKGROUND})
 
     def _fill(self, segments):
         self._table.rowCount = 0

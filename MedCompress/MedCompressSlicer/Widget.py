@@ -1,6 +1,5 @@
 """The panel."""
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -20,10 +19,8 @@ from .Lossy import lossyRefusal, unitsOf
 from .ParameterNode import MedCompressParameterNode
 from .ReportTable import fillReportTable, reportTable
 from .SegmentROI import SegmentROI
-from .SegmentTable import SegmentTable
+from .SegmentTable import SegmentTable, boundsFromText
 from .SequenceNode import frameOf, refusalOf
-
-_SEGMENT_EVENTS = ("SegmentAdded", "SegmentRemoved", "SegmentModified")
 
 
 class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -38,7 +35,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._presetsByCodec = {}
         self._job = None
         self._jobStarted = 0.0
-        self._segmentTable = self._observedSegmentation = None
+        self._segmentTable = None
         self._compared = None  # weak references to an original and what was restored of it
 
     # Life cycle --------------------------------------------------------------------------------------------------
@@ -65,8 +62,9 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.inputVolumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onInputChanged)
         self.ui.editSegmentationButton.connect("clicked(bool)", self.onEditSegmentation)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self.ui.estimateButton.connect("clicked(bool)", self.onEstimateButton)
         self.ui.compareButton.connect("clicked(bool)", self.onCompareButton)
-        self._segmentTable = SegmentTable(self.ui.segmentsTable, self.onSegmentsChanged)
+        self._segmentTable = SegmentTable(self.ui.segmentsTable, self.onSegmentsChanged, self._onParametersModified)
         slicer.app.connect("aboutToQuit()", self.cancel)
         self.initializeParameterNode()
 
@@ -117,7 +115,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
             self._parameterNodeGuiTag = None
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
-            self._observeSegments(None)
+            self._segmentTable.show(None)
         self._parameterNode = inputParameterNode
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
@@ -141,7 +139,6 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             wasBlocked = self.ui.inputVolumeSelector.blockSignals(True)
             self.ui.inputVolumeSelector.setCurrentNode(self._parameterNode.inputVolume)
             self.ui.inputVolumeSelector.blockSignals(wasBlocked)
-        self._observeSegments(self._parameterNode.segmentation)
         self._showQuality()
         self._checkCanApply()
 
@@ -153,36 +150,11 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.segmentationSelector.enabled = parameters.nearLossless
         hasSegments = parameters.nearLossless and parameters.segmentation is not None
         self.ui.segmentsTable.enabled = self.ui.marginSpinBox.enabled = hasSegments
-        self._segmentTable.show(parameters.segmentation, self._segmentBounds(), units)
+        self._segmentTable.show(parameters.segmentation, parameters.segmentBounds, units)
         self.ui.editSegmentationButton.enabled = parameters.segmentation is not None
         self.ui.editSegmentationButton.toolTip = (
             _("Open the Segment Editor on this segmentation and volume.") if parameters.segmentation
             else _("Select a segmentation to edit it."))
-
-    def _segmentBounds(self):
-        """Chosen bounds of the segments that exist."""
-        try:
-            stored = json.loads(self._parameterNode.segmentBounds)
-        except ValueError:
-            stored = {}
-        if self._parameterNode.segmentation is None or not isinstance(stored, dict):
-            return {}
-        segmentation = self._parameterNode.segmentation.GetSegmentation()
-        return {segmentID: bound for segmentID, bound in stored.items()
-                if segmentation.GetSegment(segmentID) is not None and isinstance(bound, int)}
-
-    def _observeSegments(self, segmentationNode):
-        """Follow the segments of a segmentation, and of no other."""
-        segmentation = segmentationNode.GetSegmentation() if segmentationNode is not None else None
-        if segmentation is self._observedSegmentation:
-            return
-        for event in _SEGMENT_EVENTS:
-            if self._observedSegmentation is not None:
-                self.removeObserver(self._observedSegmentation, getattr(slicer.vtkSegmentation, event),
-                                    self._onParametersModified)
-            if segmentation is not None:
-                self.addObserver(segmentation, getattr(slicer.vtkSegmentation, event), self._onParametersModified)
-        self._observedSegmentation = segmentation
 
     @staticmethod
     def _choose(comboBox, items, item):
@@ -203,7 +175,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSegmentsChanged(self) -> None:
         """The user chose what a segment is."""
         if self._parameterNode:
-            self._parameterNode.segmentBounds = json.dumps(self._segmentTable.bounds())
+            self._parameterNode.segmentBounds = self._segmentTable.text()
 
     def onEditSegmentation(self, checked=False) -> None:
         """Open the Segment Editor on the segmentation and the volume."""
@@ -249,21 +221,31 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             _("Show the original and the restored volume side by side, and what differs in colors.")
             if self.ui.compareButton.enabled else _("Compress a volume and load the restored one to compare them."))
         if self._job is not None:
+            self.ui.estimateButton.enabled = False
+            self.ui.estimateButton.toolTip = _("Wait until the work is done, or cancel it.")
             self.ui.applyButton.text = _("Cancel")
             self.ui.applyButton.toolTip = _("Stop the compression; nothing is written or added to the scene.")
             self.ui.applyButton.enabled = True
             return
         reason = self._reasonNotToApply()
+        reasonNotToEstimate = self._reasonAgainstVolume()
+        self.ui.estimateButton.enabled = not reasonNotToEstimate
+        self.ui.estimateButton.toolTip = reasonNotToEstimate or _(
+            "Compress a small sample in the background to see which size and time to expect; nothing is written.")
         self.ui.applyButton.text = _("Apply")
         self.ui.applyButton.toolTip = reason or _("Compress the volume, restore it and compare the two bit by bit.")
         self.ui.applyButton.enabled = not reason
 
-    def _reasonNotToApply(self) -> str:
+    def _reasonAgainstVolume(self) -> str:
         parameters = self._parameterNode
         reason = refusalOf(parameters.inputVolume)
         if not reason and parameters.nearLossless:
             frame = frameOf(parameters.inputVolume)
             reason = lossyRefusal(parameters.inputVolume, frame, parameters.codec, self._roi())
+        return reason
+
+    def _reasonNotToApply(self) -> str:
+        reason = self._reasonAgainstVolume()
         path = self._outputPath()
         if reason or not path:
             return reason
@@ -280,7 +262,8 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         if not parameters.nearLossless or parameters.segmentation is None:
             return None
-        return SegmentROI(parameters.segmentation, self._segmentBounds(), parameters.margin)
+        return SegmentROI(parameters.segmentation, boundsFromText(parameters.segmentBounds, parameters.segmentation),
+                          parameters.margin)
 
     def _outputPath(self) -> Path | None:
         text = self._parameterNode.outputPath.strip()
@@ -299,10 +282,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._apply()
 
     def _apply(self):
-        import slicer.packaging
-
-        slicer.packaging.pip_ensure(slicer.packaging.load_requirements(self.resourcePath("requirements.txt")),
-                                    requester="MedCompress")
+        self._ensurePackages()
         parameters = self._parameterNode
         path = self._outputPath()
         if path and path.exists() and not slicer.util.confirmOkCancelDisplay(
@@ -311,18 +291,38 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if path:
             self.ui.outputPathLineEdit.addCurrentPathToHistory()
         volumeNode, roi = self._askForFrames(parameters.inputVolume), self._roi()
-        maxError = parameters.maxError if parameters.nearLossless else 0
+        maxError = self._maxError()
         self._compared = vtk.vtkWeakReference(), vtk.vtkWeakReference()
         self._compared[0].Set(volumeNode)
-        self._jobStarted = time.monotonic()
-        self._job = self.logic.startCompression(
+        self._started(self.logic.startCompression(
             volumeNode, path or "", parameters.codec, parameters.preset,
             restoreAs=self.logic.restoredName(volumeNode, maxError, roi) if parameters.loadRestored else "",
-            onProgress=self._onProgress, onFinished=self._onJobFinished, maxError=maxError, roi=roi)
+            onProgress=self._onProgress, onFinished=self._onJobFinished, maxError=maxError, roi=roi))
+
+    def onEstimateButton(self, checked=False) -> None:
+        """Compress a sample of the volume."""
+        with slicer.util.tryWithErrorDisplay(_("The size could not be estimated.")):
+            self._ensurePackages()
+            parameters = self._parameterNode
+            self._started(self.logic.startEstimate(
+                parameters.inputVolume, parameters.codec, parameters.preset, self._onProgress,
+                self._onEstimateFinished, self._maxError(), self._roi()))
+
+    def _started(self, job):
+        self._job, self._jobStarted = job, time.monotonic()
         self.ui.progressBar.value = 0
         self.ui.progressBar.visible = True
         self.ui.resultLabel.text = _("Preparing...")
         self._checkCanApply()
+
+    def _maxError(self):
+        return self._parameterNode.maxError if self._parameterNode.nearLossless else 0
+
+    def _ensurePackages(self):
+        import slicer.packaging
+
+        slicer.packaging.pip_ensure(slicer.packaging.load_requirements(self.resourcePath("requirements.txt")),
+                                    requester="MedCompress")
 
     def _askForFrames(self, node):
         """What is meant by a volume that shows a frame of a sequence."""
@@ -348,20 +348,36 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             self.ui.resultLabel.text = _("Working...")
 
-    def _onJobFinished(self, job):
-        self._job = None
-        self.ui.progressBar.visible = False
+    def _onEstimateFinished(self, job):
+        self._ended(job)
         if job.state is JobState.DONE:
-            self.ui.resultLabel.text = job.report.summary()
-            fillReportTable(reportTable(_("MedCompress figures")), job.report)
+            expected = self.logic.expectation(job)
+            self.ui.resultLabel.text = _(
+                "Estimate from a sample: a file of about {size:.1f} MB, ratio {ratio:.1f}; at most {compress:.0f} s to "
+                "compress and {restore:.0f} s to restore.").format(
+                size=expected.compressedBytes / 1e6, ratio=expected.ratio, compress=expected.compressSeconds,
+                restore=expected.restoreSeconds)
+
+    def _onJobFinished(self, job):
+        if job.state is JobState.DONE:
             if job.restoredNode is not None:
                 self._compared[1].Set(job.restoredNode)
+            fillReportTable(reportTable(_("MedCompress figures")), job.report)
+        self._ended(job)
+        if job.state is JobState.DONE:
+            self.ui.resultLabel.text = job.report.summary()
+            if job.restoredNode is not None:
                 shown = frameOf(job.restoredNode)
                 isLabelMap = shown.IsA("vtkMRMLLabelMapVolumeNode")
                 slicer.util.setSliceViewerLayers(**{"label" if isLabelMap else "background": shown})
-        elif job.state is JobState.CANCELLED:
+
+    def _ended(self, job):
+        """Make the panel ready for the next job, and say what became of this one if it is not done."""
+        self._job = None
+        self.ui.progressBar.visible = False
+        if job.state is JobState.CANCELLED:
             self.ui.resultLabel.text = _("Canceled.")
-        else:
+        elif job.state is JobState.FAILED:
             self.ui.resultLabel.text = _("Failed: {reason}").format(reason=job.error)
         if self._parameterNode:
             self._checkCanApply()

@@ -1,6 +1,7 @@
 """The panel, driven as a user drives it."""
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -554,6 +555,41 @@ def test_killed_worker_is_reported(panel, tmp_path):
     assert list(tmp_path.iterdir()) == [] and leftovers() == []
 
 
+def test_estimate(panel, tmp_path):
+    """Of a sample, in the background; nothing is added or written, and it is not far from what comes out."""
+    import slicer
+
+    panel._parameterNode.inputVolume = addVolume(shape=(40, 200, 180))
+    assert panel.ui.estimateButton.enabled is True
+    nodes = slicer.mrmlScene.GetNumberOfNodes()
+    panel.ui.estimateButton.click()
+    assert panel.ui.estimateButton.enabled is False and panel.ui.applyButton.text == "Cancel"
+    waitForJob(panel)
+    assert panel.ui.estimateButton.enabled is True and slicer.mrmlScene.GetNumberOfNodes() == nodes
+    expected = float(re.search(r"about ([\d.]+) MB", panel.ui.resultLabel.text).group(1))
+    panel.ui.outputPathLineEdit.currentPath = str(tmp_path / "a.mcz")
+    panel.ui.applyButton.click()
+    waitForJob(panel)
+    assert expected == pytest.approx((tmp_path / "a.mcz").stat().st_size / 1e6, rel=0.25, abs=0.1)
+    panel.ui.estimateButton.click()
+    panel.ui.applyButton.click()
+    assert panel.ui.resultLabel.text == "Canceled." and leftovers() == [] and childProcesses() == []
+
+
+def test_estimate_with_segments(panel):
+    volume = addVolume(shape=(20, 64, 64))
+    panel._parameterNode.inputVolume = volume
+    panel.ui.nearLosslessCheckBox.checked = True
+    panel.ui.segmentationSelector.setCurrentNode(addSegmentation(volume, ("liver",)))
+    assert panel.ui.estimateButton.enabled is False
+    chooseSegments(panel, liver=0)
+    panel.ui.estimateButton.click()
+    waitForJob(panel)
+    assert "Estimate from a sample" in panel.ui.resultLabel.text
+    panel._parameterNode.inputVolume = None
+    assert panel.ui.estimateButton.enabled is False and "Select a volume" in panel.ui.estimateButton.toolTip
+
+
 def test_event_loop_stays_alive(panel, tmp_path):
     """A 50 ms timer is never late by more than 300 ms while a volume of 100 MB is worked on."""
     import qt
@@ -605,6 +641,8 @@ def test_screenshot(panel, tmp_path):
         qt.QApplication.instance().processEvents()
     grab("working")
     waitForJob(panel)
+    text = panel.ui.resultLabel.text
+    panel.ui.outputPathLineEdit.currentPath = ""
     grab("done")
-    assert panel.ui.resultLabel.text
+    assert "LOSSY" in text and panel.ui.resultLabel.text == text
     panel.parent.hide()
