@@ -10,6 +10,7 @@ import MedCompressLib as mc
 from MedCompressLib.codecs import codec_ids, get_codec
 from MedCompressLib.replacing import replacing
 
+from .CodecComparison import CodecComparison
 from .CompressionJob import CompressionJob
 from .DicomNode import isArchive, placeInStudy, seriesHeader, seriesName
 from .Difference import addDifferenceVolume, showComparison
@@ -186,6 +187,10 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
     def expectation(job) -> Expectation:
         """What to expect of the whole volume, from a job that was started by `startEstimate` and is done."""
         return Expectation.of(job.report, job.samples)
+
+    def startCodecComparison(self, volumeNode, onProgress=None, onFinished=None) -> CodecComparison:
+        """Measure all codecs, and several bounds on the error, on a sample of a volume, in background processes."""
+        return CodecComparison(volumeNode, self.presetsByCodec(), onProgress, onFinished)
 
     @staticmethod
     def saveVolume(volumeNode, path):

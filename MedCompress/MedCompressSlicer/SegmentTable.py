@@ -76,7 +76,7 @@ class SegmentTable(VTKObservationMixin):
                 bound.value = allowed
         self._showing = False
 
-    def text(self) -> str:
+    def asText(self) -> str:
         """What is chosen, as `show` takes it."""
         return json.dumps({segmentID: bound.value if choice.currentIndex == _BOUNDED else 0
                            for segmentID, _name, choice, bound in self._rows if choice.currentIndex != _BACKGROUND})

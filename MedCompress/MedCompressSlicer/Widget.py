@@ -2,7 +2,6 @@
 
 import sys
 import time
-from pathlib import Path
 
 import ctk
 import slicer
@@ -16,6 +15,7 @@ from MedCompressLib.api import SUFFIX
 from .CompressionJob import JobState
 from .Logic import MedCompressLogic
 from .Lossy import lossyRefusal, unitsOf
+from .OutputPath import outputPath, pathRefusal
 from .ParameterNode import MedCompressParameterNode
 from .ReportTable import fillReportTable, reportTable
 from .SegmentROI import SegmentROI
@@ -63,6 +63,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.editSegmentationButton.connect("clicked(bool)", self.onEditSegmentation)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.estimateButton.connect("clicked(bool)", self.onEstimateButton)
+        self.ui.compareCodecsButton.connect("clicked(bool)", self.onCompareCodecsButton)
         self.ui.compareButton.connect("clicked(bool)", self.onCompareButton)
         self._segmentTable = SegmentTable(self.ui.segmentsTable, self.onSegmentsChanged, self._onParametersModified)
         slicer.app.connect("aboutToQuit()", self.cancel)
@@ -175,7 +176,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSegmentsChanged(self) -> None:
         """The user chose what a segment is."""
         if self._parameterNode:
-            self._parameterNode.segmentBounds = self._segmentTable.text()
+            self._parameterNode.segmentBounds = self._segmentTable.asText()
 
     def onEditSegmentation(self, checked=False) -> None:
         """Open the Segment Editor on the segmentation and the volume."""
@@ -221,8 +222,9 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             _("Show the original and the restored volume side by side, and what differs in colors.")
             if self.ui.compareButton.enabled else _("Compress a volume and load the restored one to compare them."))
         if self._job is not None:
-            self.ui.estimateButton.enabled = False
-            self.ui.estimateButton.toolTip = _("Wait until the work is done, or cancel it.")
+            for button in (self.ui.estimateButton, self.ui.compareCodecsButton):
+                button.enabled = False
+                button.toolTip = _("Wait until the work is done, or cancel it.")
             self.ui.applyButton.text = _("Cancel")
             self.ui.applyButton.toolTip = _("Stop the compression; nothing is written or added to the scene.")
             self.ui.applyButton.enabled = True
@@ -230,6 +232,10 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         reason = self._reasonNotToApply()
         reasonNotToEstimate = self._reasonAgainstVolume()
         self.ui.estimateButton.enabled = not reasonNotToEstimate
+        reasonNotToCompare = refusalOf(self._parameterNode.inputVolume)
+        self.ui.compareCodecsButton.enabled = not reasonNotToCompare
+        self.ui.compareCodecsButton.toolTip = reasonNotToCompare or _(
+            "Measure all codecs, and several bounds on the error, on a small sample; adds a table and a plot.")
         self.ui.estimateButton.toolTip = reasonNotToEstimate or _(
             "Compress a small sample in the background to see which size and time to expect; nothing is written.")
         self.ui.applyButton.text = _("Apply")
@@ -245,17 +251,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return reason
 
     def _reasonNotToApply(self) -> str:
-        reason = self._reasonAgainstVolume()
-        path = self._outputPath()
-        if reason or not path:
-            return reason
-        if not path.is_absolute():
-            return _("{path} is not a full path; choose the file with the button beside it.").format(path=path)
-        if path.is_dir():
-            return _("{path} is a folder; enter the name of a file in it.").format(path=path)
-        if not path.parent.is_dir():
-            return _("The folder {path} does not exist; create it or choose another.").format(path=path.parent)
-        return ""
+        return self._reasonAgainstVolume() or pathRefusal(outputPath(self._parameterNode.outputPath))
 
     def _roi(self):
         """The chosen segments, or None."""
@@ -264,13 +260,6 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return None
         return SegmentROI(parameters.segmentation, boundsFromText(parameters.segmentBounds, parameters.segmentation),
                           parameters.margin)
-
-    def _outputPath(self) -> Path | None:
-        text = self._parameterNode.outputPath.strip()
-        if not text:
-            return None
-        path = Path(text).expanduser()
-        return path if path.is_dir() or path.suffix.lower() == SUFFIX else path.with_name(path.name + SUFFIX)
 
     # Work --------------------------------------------------------------------------------------------------------
     def onApplyButton(self, checked=False) -> None:
@@ -284,7 +273,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _apply(self):
         self._ensurePackages()
         parameters = self._parameterNode
-        path = self._outputPath()
+        path = outputPath(parameters.outputPath)
         if path and path.exists() and not slicer.util.confirmOkCancelDisplay(
                 _("{path} exists already. Replace it?").format(path=path)):
             return
@@ -307,6 +296,19 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._started(self.logic.startEstimate(
                 parameters.inputVolume, parameters.codec, parameters.preset, self._onProgress,
                 self._onEstimateFinished, self._maxError(), self._roi()))
+
+    def onCompareCodecsButton(self, checked=False) -> None:
+        """Measure all codecs on a sample."""
+        with slicer.util.tryWithErrorDisplay(_("The codecs could not be compared.")):
+            self._ensurePackages()
+            self._started(self.logic.startCodecComparison(
+                self._parameterNode.inputVolume, self._onProgress, self._onComparisonFinished))
+
+    def _onComparisonFinished(self, job):
+        self._ended(job)
+        if job.state is JobState.DONE:
+            self.ui.resultLabel.text = _("See the table {table} and the plot of that name.").format(
+                table=job.tableNode.GetName())
 
     def _started(self, job):
         self._job, self._jobStarted = job, time.monotonic()

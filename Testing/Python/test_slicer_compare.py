@@ -86,3 +86,54 @@ def test_table_of_a_lossless_result(logic):
     assert row["File (bytes)"].ToDouble() == report.compressedBytes
     assert row["Ratio"].ToDouble() == pytest.approx(report.ratio)
     assert np.isnan(row["PSNR (dB)"].ToDouble())
+
+
+# Codecs -----------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def fewPresets(monkeypatch):
+    import MedCompress
+
+    monkeypatch.setattr(MedCompress.MedCompressLogic, "presetsByCodec",
+                        staticmethod(lambda: {"raw": {"plain": ""}, "wavelet": {"default": ""}}))
+
+
+def test_codecs_are_compared_in_table_and_plot(logic, fewPresets):
+    import slicer
+
+    node = addVolume(np.random.default_rng(0).normal(0, 9, (10, 40, 44)).astype(np.int16))
+    comparison = logic.startCodecComparison(node)
+    comparison.waitForFinished()
+    assert comparison.error == ""
+    table = comparison.tableNode.GetTable()
+    rows = [[table.GetValue(row, column) for column in range(4)] for row in range(table.GetNumberOfRows())]
+    methods = [(row[0].ToString(), row[1].ToDouble()) for row in rows]
+    assert methods == [("gzip -6", 0), ("raw plain", 0), ("wavelet default", 0),
+                       *(("neural fast", bound) for bound in (1, 2, 5, 10, 20))]
+    assert all(16 / row[2].ToDouble() == pytest.approx(row[3].ToDouble()) for row in rows)
+    bits = [row[2].ToDouble() for row in rows[3:]]
+    assert bits == sorted(bits, reverse=True), "larger errors, smaller files"
+    series = slicer.mrmlScene.GetNodeByID(comparison.chartNode.GetNthPlotSeriesNodeID(0))
+    curve = series.GetTableNode().GetTable()
+    assert [curve.GetColumnByName(series.GetYColumnName()).GetValue(row) for row in range(5)] == bits
+
+
+def test_comparison_from_the_panel_and_cancel(panel, fewPresets):
+    import os
+    import time
+
+    import slicer
+
+    panel._parameterNode.inputVolume = addVolume(np.random.default_rng(0).random((6, 20, 20)).astype(np.float32))
+    panel.ui.compareCodecsButton.click()
+    assert panel.ui.compareCodecsButton.enabled is False and panel.ui.applyButton.text == "Cancel"
+    panel.ui.applyButton.click()
+    assert panel.ui.resultLabel.text == "Canceled." and panel.ui.compareCodecsButton.enabled is True
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 0
+    assert not [name for name in os.listdir(slicer.app.temporaryPath) if name.startswith("MedCompress")]
+    panel.ui.compareCodecsButton.click()
+    end = time.monotonic() + 60
+    while panel._job is not None and time.monotonic() < end:
+        slicer.app.processEvents()
+        time.sleep(0.01)
+    assert "table CT codecs" in panel.ui.resultLabel.text
+    assert slicer.util.getNode("CT codecs").GetTable().GetNumberOfRows() == 3, "floats have no bound"
