@@ -3,6 +3,7 @@
 # make demo INPUT=folder SERIES=uid   one of several series in a DICOM folder
 # make test               the whole test suite (TESTS="-k wavelet" for a part of it)
 # make lint               style
+# make types              types of the public face
 # make benchmark DATA=folder   sizes and speeds of your own volumes, beside the standard codecs, in benchmark/
 #                         (ARGUMENTS="--publish" makes the figures of README.md and docs/benchmark.md instead)
 #
@@ -19,7 +20,7 @@ ARGUMENTS ?=
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint benchmark
+.PHONY: demo test lint types benchmark
 
 demo: $(VENV)/demo.installed
 	@$(RUN) -m MedCompressLib demo $(if $(SERIES),--series "$(SERIES)") $(if $(INPUT),"$(INPUT)")
@@ -29,6 +30,9 @@ test: $(VENV)/test.installed
 
 lint: $(VENV)/test.installed
 	$(RUN) -m ruff check .
+
+types: $(VENV)/test.installed
+	$(RUN) -m mypy
 
 benchmark: $(VENV)/benchmark.installed
 	$(RUN) Testing/benchmark/run.py "$(DATA)" $(ARGUMENTS)
