@@ -103,8 +103,10 @@ class SlabDecoder:
                 voxels = self._verbatim(stored, shape)
             else:
                 voxels = self._coded(stored, shape)
-        except (MedCompressError, MemoryError) as error:
+        except MedCompressError as error:
             raise FormatError(f"Slab {number} cannot be decoded. {error}") from error
+        except MemoryError:
+            raise FormatError(f"Slab {number} cannot be decoded. That takes more memory than there is.") from None
         digests = slice_digests(voxels)
         if combined_digest(digests)[:8] != stored.digest:
             raise FormatError(f"Slab {number} decodes to other voxels than were stored, so they are not returned: the "

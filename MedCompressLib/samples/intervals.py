@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import zlib
 
 import numpy as np
@@ -107,7 +106,7 @@ def unpack_intervals(text: object) -> tuple[np.ndarray, np.ndarray]:
         raise damaged
     try:
         planes = inflate(base64.b64decode(text, validate=True), 16 * INTERVAL_LIMIT)
-    except binascii.Error:
+    except ValueError:  # no Base64, or not even ASCII
         raise damaged from None
     if not planes or len(planes) % 16:
         raise damaged

@@ -25,7 +25,7 @@ from MedCompressLib.codecs.neural.raster import KnownPredictions, row_blocks
 from MedCompressLib.codecs.neural.training import code_length, to_float
 from MedCompressLib.codecs.neural.tuning import pack_change, tune, unpack_change
 from MedCompressLib.codecs.neural.wavefront import flat_index, run_wavefront, wavefront_order
-from MedCompressLib.errors import FormatError
+from MedCompressLib.errors import FormatError, UnsupportedError
 from MedCompressLib.quality import SampleBound
 
 SPACING = (2.5, 0.7, 0.7)
@@ -76,6 +76,15 @@ def test_encoder_and_decoder_predict_the_same(preset, shape):
 
     run_wavefront(shape, predictor, voxels_of)
     assert np.array_equal(seen, expected)
+
+
+def test_a_slab_of_too_many_rows_is_refused():
+    slab = np.zeros((1, 1, 2**18 + 1, 1), np.int32)
+    with pytest.raises(UnsupportedError, match="rows"):
+        NeuralCodec.fit([slab], 0, "fast", (1.0, 1.0, 1.0))
+    codec = NeuralCodec.fit([slab[:, :, :8]], 0, "fast", (1.0, 1.0, 1.0))
+    with pytest.raises(FormatError, match="rows"):
+        codec.decode(codec.encode(slab[:, :, :8]), slab.shape)
 
 
 def test_network_that_could_leave_the_exact_range_is_refused():

@@ -36,6 +36,7 @@ NOISE_WEIGHTS = [  # by surrounding: in the slice, in the slice before, in the f
     ([8, 8, 5, 5, 2, 2], [6, 2, 2, 2, 2, 0, 0, 0, 0], [10, 3, 3, 3, 3])]
 ROOTS = (65536, 77936, 92682, 110218)
 LEVELS = 128
+MOST_ROWS = 2**18
 
 Offset = tuple[int, int, int, int]  # frame, k, j, i
 
@@ -185,6 +186,7 @@ class Slab:
     """A slab while it is decoded: samples and residuals of the voxels so far."""
 
     def __init__(self, codec: Neural, payload: bytes, shape: Offset, regions: np.ndarray | None):
+        require(int(np.prod(shape[:3])) <= MOST_ROWS, "too many rows in a slab")
         self.codec, self.shape, self.regions = codec, shape, regions
         self.samples, self.residuals = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         self.known = np.zeros(shape, bool)

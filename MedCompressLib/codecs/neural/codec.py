@@ -32,6 +32,8 @@ from .tuning import pack_change, tune, unpack_change
 from .wavefront import flat_index, run_wavefront, wavefront_order
 
 _MAX_RADIUS, _MAX_DEPTH = 8, 4
+# The decoder holds a place for each row during as many steps as the neighbourhood reaches back.
+_MAX_ROWS = 1 << 18
 _MAX_REGIONS = 16
 
 
@@ -63,7 +65,10 @@ class NeuralCodec(Codec):
             raise UnsupportedError(f"The neural codec has no preset {preset!r}; use one of {', '.join(PRESETS)}.")
         settings = PRESETS[preset]
         rng = np.random.default_rng(0)
-        temporal = any(slab.shape[0] > 1 for slab in slabs)
+        shapes = [slab.shape for slab in slabs]
+        for shape in shapes:
+            _check_rows(shape, UnsupportedError)
+        temporal = any(shape[0] > 1 for shape in shapes)
         near = neighbourhood(settings.radii, settings.n_inputs, settings.n_residuals, temporal)
         taps = sample_taps(slabs, near, settings.expert_samples, rng)
         n_voxels = sum(slab.size for slab in slabs)
@@ -169,6 +174,7 @@ class NeuralCodec(Codec):
     @one_thread_blas()
     def decode(self, payload: bytes, shape: tuple[int, int, int, int],
                regions: np.ndarray | None = None) -> np.ndarray:
+        _check_rows(shape, FormatError)
         decoder = GroupDecoder(payload, int(np.prod(shape)))
         slab = np.empty(int(np.prod(shape)), np.int32)
         maximum = self._predictor.maximum
@@ -184,6 +190,12 @@ class NeuralCodec(Codec):
 
         run_wavefront(shape, self._predictor, voxels_of)
         return slab.reshape(shape)
+
+
+def _check_rows(shape: tuple[int, int, int, int], error: type[Exception]) -> None:
+    rows = int(np.prod(shape[:3]))
+    if rows > _MAX_ROWS:
+        raise error(f"The neural codec takes slabs of up to {_MAX_ROWS} rows; this one has {rows}. Use another codec.")
 
 
 def _own_network(model: bytes, preset: str, base: IntegerNetwork) -> IntegerNetwork:
