@@ -13,15 +13,15 @@ import sys
 from collections.abc import Callable
 
 SWITCH = "MEDCOMPRESS_NUMBA"
-"""Environment variable: "0" never uses numba."""
+"""Environment variable: "0" never uses numba, "1" uses it for the smallest volume too."""
 
 _WORTH_IMPORTING = 1 << 20
 
 
 def worth_compiling(n_voxels: int) -> bool:
     """Whether to take the compiled loops for an array of that many voxels."""
-    if os.environ.get(SWITCH) == "0":
-        return False
+    if (switch := os.environ.get(SWITCH)) in ("0", "1"):
+        return switch == "1" and _installed()
     return "numba" in sys.modules or (n_voxels >= _WORTH_IMPORTING and _installed())
 
 

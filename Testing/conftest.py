@@ -5,6 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# On a busy machine any example may take long; tests of speed measure it themselves (stopwatch.py).
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 DATA_FOLDER = Path(os.environ.get("MEDCOMPRESS_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 

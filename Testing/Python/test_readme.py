@@ -46,7 +46,7 @@ def test_command_lines(commands, folder):
     for line in commands.splitlines():
         assert line.startswith("$ medcompress ")
         done = subprocess.run([sys.executable, "-m", "MedCompressLib", *shlex.split(line)[2:]], cwd=folder,
-                              capture_output=True, text=True, timeout=120)
+                              capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
     whole, part = read(folder / "restored.nrrd"), read(folder / "slices.nii.gz")
     assert whole.equals(read(folder / "chest.nrrd"))

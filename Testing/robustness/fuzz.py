@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from MedCompressLib import FormatError, decompress  # noqa: E402
 from robustness.mutations import OF_CODEC, OF_CONTAINER, mutate  # noqa: E402
 
 SECONDS = 5.0
-WATCHDOG_SECONDS = 120  # of the clock, as what is stuck in compiled code only a signal ends
+WATCHDOG_SECONDS = 600  # of the clock, as what is stuck in compiled code only a signal ends
 BYTES = 1 << 30
 SEED_BYTES = 3500  # of the fixtures that are mutated
 CORPUS = FOLDER / "corpus"
@@ -43,12 +44,25 @@ LIBRARY = str(Path(MedCompressLib.__file__).parent)
 TARGETS = ["container", "wavelet", "neural", "runs", "raw"]
 
 
-def seeds(target: str) -> list[tuple[bytes, bytes]]:
-    """The small fixtures of a codec, or of all, with their voxels."""
+@dataclass(frozen=True)
+class Seed:
+    """A file that is mutated, its voxels, and about what it costs to decode."""
+
+    data: bytes
+    voxels: bytes
+    cost: float
+
+
+def seeds(target: str) -> list[Seed]:
+    """The small fixtures of a codec, or of all."""
     manifest = json.loads((FIXTURES / "manifest.json").read_text())["volumes"]
-    files = [(FIXTURES / f"{name}.mcz").read_bytes() for name, entry in manifest.items()
-             if target in ("container", entry["codec"]) and entry["bytes"] < SEED_BYTES]
-    return [(data, decompress(data, threads=1).voxels.tobytes()) for data in files]
+    found = []
+    for name, entry in manifest.items():
+        if target in ("container", entry["codec"]) and entry["bytes"] < SEED_BYTES:
+            data = (FIXTURES / f"{name}.mcz").read_bytes()
+            voxels = decompress(data, threads=1).voxels.tobytes()
+            found.append(Seed(data, voxels, (500 + len(voxels)) * (10 if entry["codec"] == "neural" else 1)))
+    return found
 
 
 def outcome(data: bytes, voxels: bytes | None = None) -> str:
@@ -108,10 +122,10 @@ class Coverage:
         return self._line
 
 
-def choose(pool: list[tuple[bytes, bytes]], rng: np.random.Generator) -> int:
-    """Which file is mutated next: small ones more often, as they are decoded sooner."""
-    shares = np.cumsum([1 / (500 + len(voxels)) for _, voxels in pool])
-    return int(np.searchsorted(shares, rng.uniform(0, shares[-1])))
+def choose(pool: list[Seed], rng: np.random.Generator) -> Seed:
+    """Which file is mutated next: more often those that are decoded sooner."""
+    shares = np.cumsum([1 / seed.cost for seed in pool])
+    return pool[int(np.searchsorted(shares, rng.uniform(0, shares[-1])))]
 
 
 def fuzz(target: str, count: int, seed: int, grow: bool = False) -> Counter:
@@ -120,16 +134,16 @@ def fuzz(target: str, count: int, seed: int, grow: bool = False) -> Counter:
     mutations = OF_CONTAINER if target == "container" else OF_CODEC
     rng = np.random.default_rng(seed)
     coverage = Coverage()
-    for data, voxels in pool if grow else []:
+    for each in pool if grow else []:
         with coverage:
-            outcome(data, voxels)
+            outcome(each.data, each.voxels)
     results: Counter = Counter()
     for number in range(count):
-        data, voxels = pool[choose(pool, rng)]
-        mutated = mutate(data, mutations, rng)
+        chosen = choose(pool, rng)
+        mutated = mutate(chosen.data, mutations, rng)
         signal.alarm(WATCHDOG_SECONDS)
         with coverage if grow else limited_memory(BYTES):
-            result = outcome(mutated, voxels)
+            result = outcome(mutated, chosen.voxels)
         signal.alarm(0)
         results[result if is_good(result) else "broken"] += 1
         if not is_good(result):
@@ -137,7 +151,7 @@ def fuzz(target: str, count: int, seed: int, grow: bool = False) -> Counter:
         elif coverage.new:
             keep(result, target, mutated)
             if has_right_checksums(mutated):
-                pool.append((mutated, voxels))
+                pool.append(Seed(mutated, chosen.voxels, chosen.cost))
         if (number + 1) % 1000 == 0:
             print(f"{target} seed {seed}: {number + 1} of {count}, {dict(results)}", flush=True)
     return results
