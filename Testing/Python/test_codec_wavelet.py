@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from MedCompressLib.codecs.wavelet import WaveletCodec, lifting
-from MedCompressLib.codecs.wavelet.contexts import Weights, term_counts
+from MedCompressLib.codecs.wavelet.contexts import Known, Weights, predict, term_counts
 from MedCompressLib.codecs.wavelet.lattice import Lattice, passes
+from MedCompressLib.compiled import SWITCH
 from MedCompressLib.errors import FormatError
 
 SPACING = (2.5, 0.7, 0.7)
@@ -43,11 +44,17 @@ def test_transform_by_hand():
     assert level.low.ravel().tolist() == [3, 5]
 
 
+def cut(lattice, array, mode="zero"):
+    components = {component: np.zeros(lattice.size, np.int32) for component in lattice.components()}
+    lattice.cut(array, mode, components)
+    return components
+
+
 @settings(max_examples=60, deadline=None)
 @given(arrays(np.int32, SHAPES, elements=st.integers(-99, 99)), st.booleans(), st.data())
 def test_a_tap_is_the_neighbour(array, cut_depth, data):
     lattice = Lattice(array.shape, cut_depth)
-    components = lattice.cut(array, "constant")
+    components = cut(lattice, array)
     assert np.array_equal(lattice.join(components, array.shape), array)
     component = data.draw(st.sampled_from(lattice.components()))
     offset = data.draw(st.tuples(*[st.integers(-1, 1)] * 3))
@@ -57,7 +64,7 @@ def test_a_tap_is_the_neighbour(array, cut_depth, data):
     own[lattice.reach:end] = components[where][lattice.reach + shift:end + shift]
     padded = np.pad(array, [(0, 0), (1, 1), (1, 1), (1, 1)])
     moved = padded[:, *(slice(1 + o, 1 + o + n) for o, n in zip(offset, array.shape[1:], strict=True))]
-    expected = lattice.cut(np.ascontiguousarray(moved), "constant")[component]
+    expected = cut(lattice, moved)[component]
     assert np.array_equal(lattice.inside(own, component, array.shape),
                           lattice.inside(expected, component, array.shape))
 
@@ -129,14 +136,43 @@ def golden():
     (1, "k", "eace178294cfdff90e7ca548dcd518a4efa2c43d963f37b6b8be18fab8d3f099"),
     (2, "frames", "a84dee081ca57415b78e5f82b02077278d019438a073a510d2a56909387cd65e"),
 ])
-def test_golden_streams(depth_levels, depth_axis, digest):
+@pytest.mark.parametrize("numba", [False, True])
+def test_golden_streams(monkeypatch, depth_levels, depth_axis, digest, numba):
     """These bytes are part of the format: a change of any of them needs a new format version."""
+    if numba:
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setenv(SWITCH, "0")
     slab, maximum = golden()
     codec = WaveletCodec(maximum, 3, depth_levels, depth_axis, 3, fixed_weights(depth_levels))
     payload = codec.encode(slab)
     assert hashlib.sha256(codec.model + payload).hexdigest() == digest
     again = WaveletCodec.from_config(codec.get_config(), codec.model)
     assert np.array_equal(again.decode(payload, slab.shape), slab)
+
+
+@settings(max_examples=30, deadline=None)
+@given(SHAPES, st.booleans(), st.sampled_from([np.int32, np.int64]), st.integers(0, 5), st.integers(0, 2**32))
+def test_compiled_predictions_are_the_same(shape, cut_depth, dtype, unit, seed):
+    """Also where the sums wrap in 32 bits."""
+    pytest.importorskip("numba")                      # once it is loaded, it is used for arrays of any size
+    rng = np.random.default_rng(seed)
+    size = 2**int(rng.integers(1, 25))
+    known = Known(Lattice(shape, cut_depth), rng.integers(-size, size, shape, np.int32))
+    known.values[:] = rng.integers(-size, size, len(known.values), np.int32)
+    for name in known.bands:
+        for step in known.lattice.passes:
+            n_mean, n_spread = term_counts(name, step, not cut_depth)
+            weights = Weights(rng.integers(-9000, 9000, n_mean, np.int32), rng.integers(-99, 9000, n_spread, np.int32))
+            weights.mean[rng.random(n_mean) < 0.2] = 0
+            for component in step.components:
+                arguments = known, name, step, component, shape, weights, unit, dtype
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setenv(SWITCH, "0")
+                    plain = predict(*arguments)
+                compiled = predict(*arguments)
+                assert [part.dtype for part in compiled] == [np.int32, np.uint8]
+                assert all(np.array_equal(*pair) for pair in zip(plain, compiled, strict=True))
 
 
 def test_contradicting_configuration():

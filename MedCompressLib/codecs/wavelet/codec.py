@@ -17,7 +17,7 @@ from .. import Codec, Progress
 from . import lifting
 from .contexts import N_GROUPS, Known, Weights, predict, term_counts
 from .fitting import fit_weights
-from .lattice import Components, Lattice, Pass, passes
+from .lattice import Lattice, Pass, passes
 from .lifting import BandName
 
 MAX_LEVELS = 16
@@ -171,12 +171,13 @@ class WaveletCodec(Codec):
         fit : choose this level's weights first
         """
         lattice = Lattice(low.shape, cut_depth=number >= self.depth_levels)
-        names = lifting.band_names(number < self.depth_levels)
-        known = Known(lattice, lattice.cut(low, "edge"), {name: _parents(lattice, coarser, name) for name in names})
-        for name in names:
+        known = Known(lattice, low)
+        if coarser:
+            _add_parents(known, coarser)
+        for name, components in known.bands.items():
             band_shape = self._band_shape(number, shape, name)
-            known.bands[name] = lattice.cut(bands[name], "constant") if bands else lattice.empty()
-            known.residuals[name] = lattice.empty()
+            if bands:
+                lattice.cut(bands[name], "zero", components)
             for step in lattice.passes:
                 key = (min(number, self.weight_sets - 1), name, step)
                 if fit:
@@ -223,20 +224,18 @@ class WaveletCodec(Codec):
         return tuple(shape) if self.depth_axis == "k" else (shape[1], shape[0], *shape[2:])
 
 
-def _parents(lattice: Lattice, coarser: lifting.Level | None, name: BandName) -> Components:
-    """Magnitudes of the band of that name one level coarser, on the finer lattice; zero where there is none."""
-    components = lattice.empty()
-    if coarser is None or name not in coarser.bands:
-        return components
-    band = np.abs(coarser.bands[name])
-    if coarser.low.shape[1] < lattice.shape[1]:          # the coarser level split the depth
-        band = np.repeat(band, 2, axis=1)
-    step = 2 if lattice.cut_depth else 1
-    for component, flat in components.items():
-        part = band[:, component[0]:lattice.shape[1]:step]
-        _, slices, rows, columns = part.shape
-        flat.reshape(lattice.padded)[:, 1:1 + slices, 1:1 + rows, 1:1 + columns] = part
-    return components
+def _add_parents(known: Known, coarser: lifting.Level) -> None:
+    """Magnitudes of each band of the next coarser level, on the finer lattice."""
+    lattice = known.lattice
+    for name in known.bands.keys() & coarser.bands.keys():
+        band = np.abs(coarser.bands[name])
+        if coarser.low.shape[1] < lattice.shape[1]:          # the coarser level split the depth
+            band = np.repeat(band, 2, axis=1)
+        for d in (0, 1) if lattice.cut_depth else (0,):
+            part = band[:, d:lattice.shape[1]:2 if lattice.cut_depth else 1]
+            _, slices, rows, columns = part.shape
+            flat = known.parents[name][d, 0, 0]
+            flat.reshape(lattice.padded)[:, 1:1 + slices, 1:1 + rows, 1:1 + columns] = part
 
 
 def _differences(low: np.ndarray) -> np.ndarray:

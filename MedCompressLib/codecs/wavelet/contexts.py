@@ -11,10 +11,13 @@ The idea of estimating the spread from magnitudes of neighbours, other bands and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from ...compiled import compiled, worth_compiling
 from .lattice import Component, Components, Lattice, Offset, Pass
 from .lifting import BandName, band_names
 
@@ -35,7 +38,9 @@ _DIAGONAL: list[Offset] = [(0, j, i) for j in (-1, 1) for i in (-1, 1)]
 MAGNITUDE_TAPS: list[list[Offset]] = [[(0, 0, 0)], _CROSS_J, _CROSS_I, _DIAGONAL]
 N_GRADIENTS = 4
 
-_CHUNK = 1 << 15     # elements worked on at a time, so that they stay in the cache
+_HALF = 1 << WEIGHT_BITS - PHASE_BITS - 1
+_CHUNK = 1 << 15     # elements that NumPy works on at a time, so that they stay in the cache
+_BLOCK = 1 << 11     # the same for compiled loops, of whole rows
 
 
 def _class_of_spread() -> np.ndarray:
@@ -57,63 +62,127 @@ class Weights:
     spread: np.ndarray
 
 
-@dataclass
 class Known:
     """What both sides know of one level at some moment of coding it.
 
-    Attributes
+    All arrays lie in one, `values`: first the components of the low part, then `N_GRADIENTS` times as many of its
+    local differences, then for each band in coding order those of its parents, its values and its residuals. Any
+    neighbour in any of them is thus at a fixed offset from the element number of the one to be coded.
+
+    Parameters
     ----------
     lattice : Lattice
-    low : components of the low part
-    gradients : for each component of the low part, `N_GRADIENTS` arrays of local differences, not negative
-    parents : the band of the same name one level coarser, as magnitudes on this lattice (zero where there is none)
-    bands, residuals : values and coding residuals (as magnitudes) of all bands so far, in coding order
+    low : the low part of the level
+
+    Attributes
+    ----------
+    values : flat int32 array
+    bands : for each band its components, zero until they are filled in
+    residuals : the same for the magnitudes of coding residuals
+    parents : the same for the magnitudes of the band of that name one level coarser, on this lattice; zero where there
+        is none. As (j, i) and its three neighbours have one parent, only the components (., 0, 0) are used.
     """
 
-    lattice: Lattice
-    low: Components
-    parents: dict[BandName, Components]
-    gradients: dict[Component, list[np.ndarray]] = field(init=False)
-    bands: dict[BandName, Components] = field(default_factory=dict)
-    residuals: dict[BandName, Components] = field(default_factory=dict)
+    def __init__(self, lattice: Lattice, low: np.ndarray):
+        self.lattice = lattice
+        components, names = lattice.components(), band_names(not lattice.cut_depth)
+        self.values = np.zeros((1 + N_GRADIENTS + 3 * len(names)) * len(components) * lattice.size, np.int32)
+        planes = self.values.reshape(-1, len(components), lattice.size)
 
-    def __post_init__(self):
-        self.gradients = {component: self._local_differences(component) for component in self.low}
+        def plane(number: int) -> Components:
+            return dict(zip(components, planes[number], strict=True))
 
-    def _local_differences(self, component: Component) -> list[np.ndarray]:
+        low_components = plane(_LOW)
+        lattice.cut(low, "edge", low_components)
+        self.parents = {name: plane(_parents_plane(number)) for number, name in enumerate(names)}
+        self.bands = {name: plane(_values_plane(number)) for number, name in enumerate(names)}
+        self.residuals = {name: plane(_residuals_plane(number)) for number, name in enumerate(names)}
+        self._find_gradients(low_components, [plane(1 + number) for number in range(N_GRADIENTS)])
+
+    def _find_gradients(self, low: Components, gradients: list[Components]) -> None:
         reach = self.lattice.reach
-        centre = 2 * self.low[component]
-        found = []
-        for offsets in (_CROSS_J, _CROSS_I):
-            (before, a), (after, b) = (self.lattice.tap(component, offset) for offset in offsets)
-            left, right = self.low[before], self.low[after]
-            left, right = (flat[reach + shift:len(flat) - reach + shift] for flat, shift in ((left, a), (right, b)))
-            for difference in (right - left, left + right - centre[reach:-reach]):
-                flat = np.zeros(self.lattice.size, np.int32)
-                np.abs(difference, out=flat[reach:-reach])
-                found.append(flat)
-        return found
+        for component in low:
+            centre = low[component][reach:-reach]
+            for number, offsets in enumerate((_CROSS_J, _CROSS_I)):
+                (before, a), (after, b) = (self.lattice.tap(component, offset) for offset in offsets)
+                left, right = (low[where][reach + shift:self.lattice.size - reach + shift]
+                               for where, shift in ((before, a), (after, b)))
+                slope, bend = (gradients[2 * number + more][component][reach:-reach] for more in (0, 1))
+                np.abs(np.subtract(right, left, out=slope), out=slope)
+                np.add(left, right, out=bend)
+                bend -= centre
+                bend -= centre
+                np.abs(bend, out=bend)
 
 
-Term = list[tuple[np.ndarray, int]]
-"""Flat arrays with their offsets, to be added up and given one weight."""
+_LOW = 0
 
 
-def mean_terms(known: Known, name: BandName, step: Pass, component: Component) -> list[Term]:
+def _parents_plane(band_number: int) -> int:
+    return 1 + N_GRADIENTS + 3 * band_number
+
+
+def _values_plane(band_number: int) -> int:
+    return _parents_plane(band_number) + 1
+
+
+def _residuals_plane(band_number: int) -> int:
+    return _parents_plane(band_number) + 2
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Values to be added up, each sum being given one weight.
+
+    Attributes
+    ----------
+    offsets : int64 array
+        From the number of an element in its component to its place in `Known.values`.
+    counts : int64 array
+        How many of the offsets make each term, in order.
+    """
+
+    offsets: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, terms: list[list[int]]) -> Terms:
+        return cls(np.array([offset for term in terms for offset in term]), np.array([len(term) for term in terms]))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """The offsets of each term."""
+        ends = np.cumsum(self.counts).tolist()
+        offsets = self.offsets.tolist()
+        return (offsets[end - count:end] for end, count in zip(ends, self.counts.tolist(), strict=True))
+
+
+def _place(lattice: Lattice, plane: int, component: Component, offset: Offset = (0, 0, 0)) -> int:
+    where, shift = lattice.tap(component, offset)
+    return (plane * len(lattice.components()) + lattice.components().index(where)) * lattice.size + shift
+
+
+@lru_cache(maxsize=4096)
+def mean_terms(lattice: Lattice, name: BandName, step: Pass, component: Component) -> Terms:
     """The terms of the prediction; the last, the low part's centre, has minus the sum of the low taps' weights."""
-    tap = known.lattice.tap
+    own = band_names(not lattice.cut_depth).index(name)
+    places = [_place(lattice, _LOW, component, offset) for offset in LOW_TAPS]
+    for other in range(own):
+        places += [_place(lattice, _values_plane(other), component, offset) for offset in BAND_TAPS]
+    places += [_place(lattice, _values_plane(own), component, offset) for offset in own_taps(lattice.cut_depth, step)]
+    return Terms.of([[place] for place in [*places, _place(lattice, _LOW, component)]])
 
-    def at(components: Components, offset: Offset) -> Term:
-        where, shift = tap(component, offset)
-        return [(components[where], shift)]
 
-    terms = [at(known.low, offset) for offset in LOW_TAPS]
-    for other in known.bands:
-        if other == name:
-            terms += [at(known.bands[name], offset) for offset in own_taps(known.lattice.cut_depth, step)]
-        else:
-            terms += [at(known.bands[other], offset) for offset in BAND_TAPS]
-    return [*terms, [(known.low[component], 0)]]
+@lru_cache(maxsize=4096)
+def spread_terms(lattice: Lattice, name: BandName, step: Pass, component: Component) -> Terms:
+    """The terms of the expected magnitude; none is negative."""
+    def total(plane: int, offsets: list[Offset]) -> list[int]:
+        return [_place(lattice, plane, component, offset) for offset in offsets]
+
+    own = band_names(not lattice.cut_depth).index(name)
+    terms = [[_place(lattice, 1 + number, component)] for number in range(N_GRADIENTS)]
+    terms += [total(_residuals_plane(other), offsets) for other in range(own) for offsets in MAGNITUDE_TAPS]
+    terms.append([_place(lattice, _parents_plane(own), (component[0], 0, 0))])
+    return Terms.of(terms + [total(_residuals_plane(own), ring) for ring in _own_rings(lattice.cut_depth, step)])
 
 
 def own_taps(cut_depth: bool, step: Pass) -> list[Offset]:
@@ -136,46 +205,6 @@ def term_counts(name: BandName, step: Pass, depth_split: bool) -> tuple[int, int
             N_GRADIENTS + before * len(MAGNITUDE_TAPS) + 1 + len(_own_rings(not depth_split, step)) + 1)
 
 
-def spread_terms(known: Known, name: BandName, step: Pass, component: Component) -> list[Term]:
-    """The terms of the expected magnitude; none is negative."""
-    lattice = known.lattice
-
-    def total(components: Components, offsets: list[Offset]) -> Term:
-        found = (lattice.tap(component, offset) for offset in offsets)
-        return [(components[where], shift) for where, shift in found]
-
-    terms = [[(flat, 0)] for flat in known.gradients[component]]
-    for other, residuals in known.residuals.items():
-        if other != name:
-            terms += [total(residuals, offsets) for offsets in MAGNITUDE_TAPS]
-    terms.append([(known.parents[name][component], 0)])
-    return terms + [total(known.residuals[name], ring) for ring in _own_rings(lattice.cut_depth, step)]
-
-
-def weighted_sum(terms: list[Term], weights: np.ndarray, constant: int, lattice: Lattice, dtype: type) -> np.ndarray:
-    """constant + sum of weight * term, over a whole component (zero in the outermost elements)."""
-    reach, size = lattice.reach, lattice.size
-    result = np.zeros(size, dtype)
-    used = [(term, int(weight)) for term, weight in zip(terms, weights, strict=True) if weight]
-    buffer = np.empty(_CHUNK, dtype)
-    for begin in range(reach, size - reach, _CHUNK):
-        end = min(begin + _CHUNK, size - reach)
-        total, part = result[begin:end], buffer[:end - begin]
-        total += constant
-        for term, weight in used:
-            (flat, shift), *others = term
-            if others:
-                (second, second_shift), *others = others
-                np.add(flat[begin + shift:end + shift], second[begin + second_shift:end + second_shift], out=part)
-                for flat, shift in others:
-                    part += flat[begin + shift:end + shift]
-                part *= weight
-            else:
-                np.multiply(flat[begin + shift:end + shift], weight, out=part, dtype=dtype)
-            total += part
-    return result
-
-
 def predict(known: Known, name: BandName, step: Pass, component: Component, shape: tuple[int, ...], weights: Weights,
             unit: int, dtype: type) -> tuple[np.ndarray, np.ndarray]:
     """The integer nearest to the prediction, and the group, of every coefficient of one component.
@@ -192,20 +221,111 @@ def predict(known: Known, name: BandName, step: Pass, component: Component, shap
     group : uint8 array of the same shape, below N_GROUPS
     """
     lattice = known.lattice
-    taps = np.append(weights.mean, -weights.mean[:len(LOW_TAPS)].sum())
-    mean = weighted_sum(mean_terms(known, name, step, component), taps, 1 << WEIGHT_BITS - PHASE_BITS - 1, lattice,
-                        dtype)
+    taps = np.append(weights.mean, -weights.mean[:len(LOW_TAPS)].sum()).astype(np.int32)
+    means = mean_terms(lattice, name, step, component)
+    spreads = spread_terms(lattice, name, step, component)
+    spread_shift = WEIGHT_BITS - SPREAD_BITS + unit
+    if worth_compiling(known.values.size):
+        mean = np.empty(lattice.inside(known.values[:lattice.size], component, shape).shape, np.int32)
+        group = np.empty(mean.shape, np.uint8)
+        _predict_compiled(known.values, lattice.padded, *_used(means, taps), *_used(spreads, weights.spread[:-1]),
+                          int(weights.spread[-1]), spread_shift, _CLASS_OF_SPREAD, _PHASE_MASK,
+                          np.empty(max(_BLOCK, lattice.padded[3]), dtype), mean, group)
+        return mean, group
+    mean = weighted_sum(known.values, means, taps, _HALF, lattice, dtype)
     mean = lattice.inside(mean, component, shape) >> WEIGHT_BITS - PHASE_BITS
     mean += 1 << PHASE_BITS - 1
     phase = (mean & (1 << PHASE_BITS) - 1).astype(np.uint8)
     mean >>= PHASE_BITS
 
-    spread = weighted_sum(spread_terms(known, name, step, component), weights.spread[:-1], int(weights.spread[-1]),
-                          lattice, dtype)
-    spread = lattice.inside(spread, component, shape) >> WEIGHT_BITS - SPREAD_BITS + unit
+    spread = weighted_sum(known.values, spreads, weights.spread[:-1], int(weights.spread[-1]), lattice, dtype)
+    spread = lattice.inside(spread, component, shape) >> spread_shift
     np.clip(spread, 0, (1 << 16) - 1, out=spread)
     group = _CLASS_OF_SPREAD.take(spread)
     phase &= _PHASE_MASK.take(group)
     group <<= PHASE_BITS
     group |= phase
     return mean.astype(np.int32, copy=False), group
+
+
+def weighted_sum(values: np.ndarray, terms: Terms, weights: np.ndarray, constant: int, lattice: Lattice,
+                 dtype: type) -> np.ndarray:
+    """constant + sum of weight * term, over a whole component (zero in the outermost elements)."""
+    reach, size = lattice.reach, lattice.size
+    result = np.zeros(size, dtype)
+    used = [(term, weight) for term, weight in zip(terms, weights.tolist(), strict=True) if weight]
+    buffer = np.empty(_CHUNK, dtype)
+    for begin in range(reach, size - reach, _CHUNK):
+        end = min(begin + _CHUNK, size - reach)
+        total, part = result[begin:end], buffer[:end - begin]
+        total += constant
+        for (first, *others), weight in used:
+            if others:
+                second, *others = others
+                np.add(values[begin + first:end + first], values[begin + second:end + second], out=part)
+                for other in others:
+                    part += values[begin + other:end + other]
+                part *= weight
+            else:
+                np.multiply(values[begin + first:end + first], weight, out=part, dtype=dtype)
+            total += part
+    return result
+
+
+def _used(terms: Terms, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets and weight of each value that counts."""
+    weights = np.repeat(weights, terms.counts).astype(np.int32, copy=False)
+    used = weights != 0
+    return terms.offsets[used], weights[used]
+
+
+@compiled
+def _predict_compiled(values, padded, mean_offsets, mean_weights, spread_offsets, spread_weights, constant,
+                      spread_shift, class_of_spread, phase_mask, sums, mean, group):
+    """`predict` in blocks of whole rows: all sums of a block, then its means and groups."""
+    batch, depth, rows, columns = mean.shape
+    _, padded_depth, padded_rows, padded_columns = padded
+    per_block = len(sums) // padded_columns
+    for b in range(batch):
+        for d in range(depth):
+            for top in range(0, rows, per_block):
+                count = min(per_block, rows - top)
+                begin = ((b * padded_depth + d + 1) * padded_rows + top + 1) * padded_columns + 1
+                sums_here = sums[:(count - 1) * padded_columns + columns]
+                length = len(sums_here)
+                for is_spread in range(2):
+                    if is_spread:
+                        offsets, weights, start = spread_offsets, spread_weights, constant
+                    else:
+                        offsets, weights, start = mean_offsets, mean_weights, _HALF
+                    for n in range(length):
+                        sums_here[n] = start
+                    t = 0
+                    while t + 4 <= len(weights):
+                        w0, w1, w2, w3 = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
+                        x0 = values[begin + offsets[t]:begin + offsets[t] + length]
+                        x1 = values[begin + offsets[t + 1]:begin + offsets[t + 1] + length]
+                        x2 = values[begin + offsets[t + 2]:begin + offsets[t + 2] + length]
+                        x3 = values[begin + offsets[t + 3]:begin + offsets[t + 3] + length]
+                        for n in range(length):
+                            sums_here[n] += w0 * x0[n] + w1 * x1[n] + w2 * x2[n] + w3 * x3[n]
+                        t += 4
+                    while t < len(weights):
+                        w0 = weights[t]
+                        x0 = values[begin + offsets[t]:begin + offsets[t] + length]
+                        for n in range(length):
+                            sums_here[n] += w0 * x0[n]
+                        t += 1
+                    for row in range(count):
+                        sums_row = sums_here[row * padded_columns:row * padded_columns + columns]
+                        mean_row, group_row = mean[b, d, top + row], group[b, d, top + row]
+                        if is_spread:
+                            for i in range(columns):
+                                spread = min(max(sums_row[i] >> spread_shift, 0), 65535)
+                                found = class_of_spread[spread]
+                                group_row[i] = found << PHASE_BITS | group_row[i] & phase_mask[found]
+                        else:
+                            for i in range(columns):
+                                quarters = (sums_row[i] >> WEIGHT_BITS - PHASE_BITS) + (1 << PHASE_BITS - 1)
+                                group_row[i] = quarters & (1 << PHASE_BITS) - 1
+                                mean_row[i] = quarters >> PHASE_BITS

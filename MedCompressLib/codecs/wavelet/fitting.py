@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .contexts import LOW_TAPS, WEIGHT_BITS, Known, Term, Weights, mean_terms, spread_terms
+from .contexts import LOW_TAPS, WEIGHT_BITS, Known, Terms, Weights, mean_terms, spread_terms
 from .lattice import Pass
 from .lifting import BandName
 
@@ -27,8 +27,8 @@ def fit_weights(known: Known, name: BandName, step: Pass, shape: tuple[int, ...]
     for component in step.components:
         inside = known.lattice.inside(np.arange(known.lattice.size), component, shape).ravel()
         places = inside[::max(1, 2 * len(inside) // ROWS)]
-        columns.append(_rows(mean_terms(known, name, step, component), places))
-        magnitudes.append(_rows(spread_terms(known, name, step, component), places))
+        columns.append(_rows(known.values, mean_terms(known.lattice, name, step, component), places))
+        magnitudes.append(_rows(known.values, spread_terms(known.lattice, name, step, component), places))
         targets.append(known.bands[name][component][places].astype(np.float64))
     x, a, y = np.concatenate(columns), np.concatenate(magnitudes), np.concatenate(targets)
     n_mean, n_spread = x.shape[1] - 1, a.shape[1]
@@ -48,8 +48,8 @@ def fit_weights(known: Known, name: BandName, step: Pass, shape: tuple[int, ...]
     return Weights(mean, _to_integers(spread))
 
 
-def _rows(terms: list[Term], places: np.ndarray) -> np.ndarray:
-    return np.stack([sum(flat.take(places + shift) for flat, shift in term) for term in terms], 1).astype(np.float64)
+def _rows(values: np.ndarray, terms: Terms, places: np.ndarray) -> np.ndarray:
+    return np.stack([sum(values.take(places + offset) for offset in term) for term in terms], 1).astype(np.float64)
 
 
 def _ridge(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -85,32 +85,38 @@ class Lattice:
         """In coding order."""
         return passes(self.cut_depth)
 
+    @property
+    def _depth_step(self) -> int:
+        return 2 if self.cut_depth else 1
+
     def components(self) -> list[Component]:
+        """In coding order."""
         return [component for step in self.passes for component in step.components]
 
-    def empty(self) -> Components:
-        """All components, zero everywhere."""
-        return {component: np.zeros(self.size, np.int32) for component in self.components()}
+    def cut(self, array: np.ndarray, mode: str, components: Components) -> None:
+        """Put the components of `array` into `components`.
 
-    def cut(self, array: np.ndarray, mode: str) -> Components:
-        """The components of `array`; beyond its edges it is continued by `mode` of `numpy.pad` (edge or constant 0)."""
+        Beyond its edges it is continued by `mode`: "edge" repeats the values there, "zero" leaves the margins as they
+        are, which are zeros in new arrays.
+        """
+        if mode == "zero":
+            for (d, j, i), flat in components.items():
+                self.inside(flat, (d, j, i), array.shape)[:] = array[:, d::self._depth_step, j::2, i::2]
+            return
         _, depth, rows, columns = self.padded
-        whole = (2 * depth if self.cut_depth else depth, 2 * rows, 2 * columns)
-        before = (2 if self.cut_depth else 1, 2, 2)
+        whole = (self._depth_step * depth, 2 * rows, 2 * columns)
+        before = (self._depth_step, 2, 2)
         margins = [(first, total - first - size)
                    for total, first, size in zip(whole, before, array.shape[1:], strict=True)]
         padded = np.pad(array, [(0, 0), *margins], mode=mode)
-        step = 2 if self.cut_depth else 1
-        return {(d, j, i): np.ascontiguousarray(padded[:, d::step, j::2, i::2]).ravel()
-                for d, j, i in self.components()}
+        for (d, j, i), flat in components.items():
+            flat.reshape(self.padded)[:] = padded[:, d::self._depth_step, j::2, i::2]
 
     def join(self, components: Components, shape: tuple[int, ...]) -> np.ndarray:
         """The array of `shape` whose `cut` has these components."""
         array = np.empty(shape, np.int32)
-        step = 2 if self.cut_depth else 1
-        for component, flat in components.items():
-            d, j, i = component
-            array[:, d::step, j::2, i::2] = self.inside(flat, component, shape)
+        for (d, j, i), flat in components.items():
+            array[:, d::self._depth_step, j::2, i::2] = self.inside(flat, (d, j, i), shape)
         return array
 
     def inside(self, flat: np.ndarray, component: Component, shape: tuple[int, ...]) -> np.ndarray:
