@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import MedCompressLib as mc
-from MedCompressLib.codecs import get_codec
+from MedCompressLib.codecs import codec_ids, get_codec
 
 
 class UnsuitableError(Exception):
@@ -269,7 +269,7 @@ class Tomoz(Contender):
 
 def all_contenders() -> list[Contender]:
     """Ours first, then from the oldest to the newest rival."""
-    ours = [MedCompress(codec, preset, label_maps=codec == "runs") for codec in ("wavelet", "neural", "runs")
+    ours = [MedCompress(codec, preset, label_maps=codec == "runs") for codec in codec_ids() if codec != "raw"
             for preset in get_codec(codec).presets]
     jpegxl = [SliceCodec(f"JPEG XL e{effort}", "jpegxl", {"lossless": True, "effort": effort, "numthreads": 1},
                          {"numthreads": 1}) for effort in (3, 7, 9)]

@@ -1,6 +1,7 @@
-"""One contender on one volume, in a process of its own: python measure.py VOLUME CONTENDER THREADS [SLICES] -> JSON.
+"""The worker that measures one contender: python measure.py CONTENDER, a job and its figures on each line, as JSON.
 
-With SLICES, the volume is that many of its slices, which are repeated where it has fewer.
+A job is {"path", "threads", "slices"}. With slices, the volume is that many of its slices, which are repeated where it
+has fewer, and of each the middle of at most 256 x 256 voxels; with 0 it is the whole volume.
 
 Runs until a second has passed or three times, and keeps the best: what disturbs a run only makes it slower. Processor
 time counts all threads and programs that were started; on a machine with other work it says more than the clock.
@@ -10,6 +11,7 @@ Works on Linux. Memory is what the process took at its peak beyond what it held 
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import re
@@ -20,39 +22,58 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from contenders import UnsuitableError, all_contenders
+from contenders import Contender, UnsuitableError, all_contenders
 
 import MedCompressLib as mc
 
 REPEATS = 3
 ENOUGH_SECONDS = 1.0
+SCALED_SIDE = 256
+
+read = functools.lru_cache(maxsize=1)(mc.read)
 
 
-def main(path: str, name: str, threads: int, slices: int = 0) -> dict:
-    """Figures, or why there are none under "left_out"."""
+def main(name: str) -> None:
+    """Answer each job that comes in."""
+    os.environ.setdefault("MEDCOMPRESS_NUMBA", "1")  # or the warm-up would do without what large volumes are given
     contender = next(one for one in all_contenders() if one.name == name)
-    volume = mc.read(path)
-    if slices:
-        volume = mc.Volume(np.take(volume.voxels, np.arange(slices) % len(volume.voxels), axis=0), volume.ijk_to_ras)
     try:
-        result = {"version": contender.version}
+        version, missing = contender.version, None
     except (ImportError, OSError) as error:
-        return {"left_out": f"not installed: {error}"}
+        missing = {"left_out": f"not installed: {error}"}
+    for line in sys.stdin:
+        job = json.loads(line)
+        figures = missing or {"version": version, **measure(contender, **job)}
+        print(json.dumps(figures), flush=True)
+
+
+def measure(contender: Contender, path: str, threads: int, slices: int) -> dict:
+    """Figures, or why there are none under "left_out"."""
+    volume = scaled(read(path), slices) if slices else read(path)
     try:
         prepared = contender.prepare(volume)
         warm_up(contender, threads)
         parts, encoding = timed(lambda: contender.encode(prepared, threads))
         decoded, decoding = timed(lambda: contender.decode(parts, threads))
     except UnsuitableError as error:
-        return {**result, "left_out": str(error)}
+        return {"left_out": str(error)}
     if not contender.is_restored(decoded, prepared):
-        return {**result, "left_out": "it does not restore the voxels"}
+        return {"left_out": "it does not restore the voxels"}
     if not contender.in_process:
         del encoding["peak_mb"], decoding["peak_mb"]
-    return {**result, "voxels": volume.voxels.size, "bytes": sum(map(len, parts)), "encode": encoding,
-            "decode": decoding, "load": round(os.getloadavg()[0], 1)}
+    return {"voxels": volume.voxels.size, "bytes": sum(map(len, parts)), "encode": encoding, "decode": decoding,
+            "load": round(os.getloadavg()[0], 1)}
 
 
+def scaled(volume: mc.Volume, slices: int) -> mc.Volume:
+    """That many slices, smaller and repeated."""
+    middle = tuple(slice(max(0, length - SCALED_SIDE) // 2, (length + SCALED_SIDE) // 2)
+                   for length in volume.shape[1:3])
+    voxels = np.take(volume.voxels[:, *middle], np.arange(slices) % volume.shape[0], axis=0)
+    return mc.Volume(voxels, volume.ijk_to_ras)
+
+
+@functools.cache
 def warm_up(contender, threads: int) -> None:
     """Import and set up what is imported on first use."""
     small = mc.Volume(np.arange(2 * 64 * 64, dtype=np.uint8).reshape(2, 64, 64))
@@ -95,4 +116,4 @@ def status(field: str) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))))
+    main(sys.argv[1])

@@ -76,7 +76,8 @@ geometry. Codecs for 2D images get the slices; their size is the sum of the slic
 voxel of the stored samples.
 
 Speeds with one thread count processor time (of all threads and processes), which other work on the machine disturbs
-less than it does the clock; speeds with two threads are by the clock. Memory is the peak beyond what was held before,
+less than it does the clock; speeds with two threads are by the clock. Slow contenders were run once, with two threads,
+and their processor time stands for one thread as well. Memory is the peak beyond what was held before,
 so it includes the result."""
 
 PAIRED = """\
@@ -125,14 +126,21 @@ class Table:
     def _speeds(self, name: str, volumes: list[str], way: str) -> dict[int, float]:
         speeds = {}
         for threads in self.threads:
-            runs = [self.whole[volume, name, threads] for volume in volumes if (volume, name, threads) in self.whole]
+            runs = self._runs(name, volumes, threads)
             clock = "processor_seconds" if threads == 1 else "seconds"
             if runs:
                 speeds[threads] = sum(run["voxels"] for run in runs) / 1e6 / sum(run[way][clock] for run in runs)
         return speeds
 
+    def _runs(self, name: str, volumes: list[str], threads: int) -> list[dict]:
+        """What was measured with so many threads; for one thread, what was measured with more where that is all."""
+        counts = self.threads if threads == 1 else [threads]
+        found = [[self.whole[volume, name, count] for count in counts if (volume, name, count) in self.whole]
+                 for volume in volumes]
+        return [runs[0] for runs in found if runs]
+
     def _memory(self, name: str, volumes: list[str]) -> tuple[float, float] | None:
-        runs = [self.whole[volume, name, 1] for volume in volumes if (volume, name, 1) in self.whole]
+        runs = self._runs(name, volumes, 1)
         if not runs or "peak_mb" not in runs[0]["encode"]:
             return None
         return tuple(max(run[way]["peak_mb"] for run in runs) for way in ("encode", "decode"))

@@ -5,9 +5,12 @@
     python Testing/benchmark/run.py FOLDER --only wavelet JPEG --volumes ct_ --threads 1        a part of it
 
 Every volume in the folder (NRRD, NIfTI, MHA, MHD, NPY) is encoded and decoded by every contender with one thread and
-with two, each in a process of its own (see measure.py), and every result is compared with the input. What has been
-measured stands in results.json and is not measured again, so an interrupted run goes on where it was, and slow rivals
-are run once; `--again NAME` repeats those whose names contain NAME. Tables and plots are made from results.json alone.
+with two, each contender in a process of its own (see measure.py), and every result is compared with the input. Slow
+contenders are run once, with two threads, after all others, the small volumes first.
+
+What has been measured stands in results.json and is not measured again, so an interrupted run goes on where it was, as
+does one that `--minutes` has ended; `--again NAME` repeats those whose names contain NAME. Tables and plots are made
+from results.json alone.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from pathlib import Path
 
 from contenders import all_contenders, is_label_map
@@ -31,6 +37,7 @@ from MedCompressLib.image_files import is_image_file
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 LONGEST_SECONDS = 3600
+SLOW = ("JPEG XL e9", "zstd 19", "x265", "neural default", "nagoor", "neural small")  # parts of names; the slowest last
 # Volumes of 1, 2, 4, .. slabs, repeating the largest volume of images in the folder.
 SCALED = {"MedCompress wavelet": ("wavelet", 64), "MedCompress neural fast": ("neural", 8)}
 
@@ -46,30 +53,91 @@ def main() -> None:
     parser.add_argument("--volumes", nargs="+", default=[""], metavar="NAME", help="volumes whose names contain this")
     parser.add_argument("--again", nargs="+", default=[], metavar="NAME", help="measure these contenders again")
     parser.add_argument("--no-scaling", action="store_true", help="leave out how speed grows with slabs and threads")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing new after that long")
     options = parser.parse_args()
     output = PROJECT / "docs" if options.publish else options.output
     output.mkdir(exist_ok=True)
     results = Results(HERE / "results.json" if options.publish else output / "results.json")
-    results.forget(options.again)
     paths = sorted(path for path in options.folder.iterdir()
                    if is_image_file(path) and any(part in path.name for part in options.volumes))
+    results.forget(options.again, paths)
     for path in paths:
         results.describe(path)
-    names = [one.name for one in all_contenders() if any(part in one.name for part in options.only)]
-    for threads in options.threads:
-        for name in names:
-            for path in paths:
-                results.measure(path, name, threads)
-    if not options.no_scaling and paths:
-        images = [path for path in paths if not results.volume(path)["label_map"]
-                  and results.volume(path)["axes"] == "kji"]
-        largest = max(images or paths, key=lambda path: results.volume(path)["voxels"])
-        for name in set(names) & set(SCALED):
-            codec, most = SCALED[name]
-            for threads in options.threads:
-                for power in range(most.bit_length()):
-                    results.measure(largest, name, threads, get_codec(codec).slab_slices << power)
+    end = time.monotonic() + 60 * options.minutes
+    for name, jobs in plan(results, paths, options):
+        missing = [job for job in jobs if not results.has(name, *job)]
+        with Worker(name) as worker:
+            for job in missing if time.monotonic() < end else []:
+                results.add(name, *job, worker.answer(*job))
+                if time.monotonic() > end:
+                    break
     write_report(results.data, output, PROJECT / "README.md" if options.publish else None)
+
+
+def plan(results: Results, paths: list[Path], options: argparse.Namespace) -> list[tuple[str, list]]:
+    """Contenders, each with its jobs (path, threads, slices), in the order in which they are measured."""
+    names = [one.name for one in all_contenders() if any(part in one.name for part in options.only)]
+    paths = sorted(paths, key=lambda path: results.volume(path)["voxels"])
+    images = [path for path in paths if not results.volume(path)["label_map"]
+              and results.volume(path)["axes"] == "kji"]
+    jobs = {}
+    for name in sorted(names, key=slowness):
+        counts = [max(options.threads)] if slowness(name) else options.threads
+        jobs[name] = [(path, threads, 0) for path in paths for threads in counts]
+        if name in SCALED and images and not options.no_scaling:
+            codec, most = SCALED[name]
+            jobs[name] += [(images[-1], threads, get_codec(codec).slab_slices << power)
+                           for power in range(most.bit_length()) for threads in options.threads]
+    return list(jobs.items())
+
+
+def slowness(name: str) -> int:
+    """0 for most, more for those that are run once and last."""
+    return next((1 + place for place, part in enumerate(SLOW) if part in name), 0)
+
+
+class Worker:
+    """A process that measures one contender; it is started when there is something to do, and again when it fails."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._process: subprocess.Popen | None = None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def answer(self, path: Path, threads: int, slices: int) -> dict:
+        """What measure.py says of a job, or why it says nothing."""
+        if self._process is None:
+            self._errors = tempfile.TemporaryFile("w+")
+            one_thread = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
+            self._process = subprocess.Popen([sys.executable, HERE / "measure.py", self._name], text=True,
+                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+                                             env={**os.environ, **one_thread})
+        alarm = threading.Timer(LONGEST_SECONDS, self._process.kill)
+        alarm.start()
+        try:
+            self._process.stdin.write(json.dumps({"path": str(path), "threads": threads, "slices": slices}) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        late = not alarm.is_alive()
+        alarm.cancel()
+        if answer:
+            return json.loads(answer)
+        self._end()
+        self._errors.seek(0)
+        last = (self._errors.read().strip() or "killed").splitlines()[-1][:200]
+        return {"left_out": f"it took more than {LONGEST_SECONDS} s" if late else f"it failed: {last}"}
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.communicate()
+            self._process = None
 
 
 class Results:
@@ -81,10 +149,11 @@ class Results:
         self.data["machine"] = {"processor": processor(), "cores": os.cpu_count(), "system": platform.system(),
                                 "python": platform.python_version()}
 
-    def forget(self, names: list[str]) -> None:
-        """Drop what contenders with these in their names have."""
-        self.data["measured"] = {key: one for key, one in self.data["measured"].items()
-                                 if not any(name in one["contender"] for name in names)}
+    def forget(self, names: list[str], paths: list[Path]) -> None:
+        """Drop what contenders with these in their names have on these volumes."""
+        volumes = {_stem(path) for path in paths}
+        self.data["measured"] = {key: one for key, one in self.data["measured"].items() if one["volume"] not in volumes
+                                 or not any(name in one["contender"] for name in names)}
 
     def volume(self, path: Path) -> dict:
         """What is known of a volume."""
@@ -100,26 +169,27 @@ class Results:
             "sha256": digest, "shape": list(volume.shape), "axes": volume.axes, "dtype": volume.dtype.name,
             "voxels": volume.voxels.size, "label_map": is_label_map(volume)}
         self.data["measured"] = {key: one for key, one in self.data["measured"].items() if one["volume"] != _stem(path)}
+        self._save()
 
-    def measure(self, path: Path, name: str, threads: int, slices: int = 0) -> None:
-        """Measure, unless it is known already, and keep the result at once."""
-        key = f"{_stem(path)} | {name} | {threads}" + (f" | {slices} slices" if slices else "")
-        if key in self.data["measured"]:
-            return
-        command = [sys.executable, HERE / "measure.py", path, name, str(threads), *([str(slices)] if slices else [])]
-        one_thread = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_SECONDS,
-                                  env={**os.environ, **one_thread})
-            found = json.loads(done.stdout) if done.returncode == 0 else {
-                "left_out": f"it failed: {(done.stderr.strip() or 'killed').splitlines()[-1][:200]}"}
-        except subprocess.TimeoutExpired:
-            found = {"left_out": f"it took more than {LONGEST_SECONDS} s"}
+    def has(self, name: str, path: Path, threads: int, slices: int) -> bool:
+        """Whether that is measured."""
+        return _key(name, path, threads, slices) in self.data["measured"]
+
+    def add(self, name: str, path: Path, threads: int, slices: int, found: dict) -> None:
+        """Keep the figures, on the disk at once."""
+        key = _key(name, path, threads, slices)
         self.data["measured"][key] = {"volume": _stem(path), "contender": name, "threads": threads,
                                       **({"slices": slices} if slices else {}), **found}
-        self._path.write_text(json.dumps(self.data, indent=1) + "\n")
+        self._save()
         print(key, found.get("left_out") or f"{8 * found['bytes'] / found['voxels']:.3f} bits per voxel, "
               f"{found['encode']['seconds']:.2f} s, {found['decode']['seconds']:.2f} s", flush=True)
+
+    def _save(self) -> None:
+        self._path.write_text(json.dumps(self.data, indent=1) + "\n")
+
+
+def _key(name: str, path: Path, threads: int, slices: int) -> str:
+    return f"{_stem(path)} | {name} | {threads}" + (f" | {slices} slices" if slices else "")
 
 
 def processor() -> str:

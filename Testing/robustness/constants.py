@@ -31,10 +31,12 @@ FOLDER = Path(__file__).resolve().parent
 PROJECT = FOLDER.parents[1]
 LIBRARY = PROJECT / "MedCompressLib"
 UNIT_TESTS = {"entropy": "test_entropy.py", "codecs/wavelet": "test_codec_wavelet.py",
-              "codecs/runs.py": "test_codec_runs.py", "samples": "test_samples.py"}
+              "codecs/runs.py": "test_codec_runs.py", "codecs/neural": "test_codec_neural.py",
+              "samples": "test_samples.py"}
 CODECS = {"entropy": ("runs", "wavelet"), "codecs/wavelet": ("wavelet",), "codecs/runs.py": ("runs",),
-          "samples": ("raw", "wavelet")}  # of the fixtures that are tried
-CHOICES = {"fitting.py", "choice.py", "fit", "fit_shift", "fit_table", "_code_length", "_sample", "fit_slabs"}
+          "codecs/neural": ("neural",), "samples": ("raw", "wavelet")}  # of the fixtures that are tried
+CHOICES = {"fitting.py", "choice.py", "fit", "fit_shift", "fit_table", "_code_length", "_sample", "fit_slabs",
+           "training.py", "presets.py", "blas.py", "tune", "fit_experts", "_fit_one", "_solve", "pack_model"}
 SECONDS = 300
 
 

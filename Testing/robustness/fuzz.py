@@ -18,7 +18,7 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,14 @@ def seeds(target: str) -> list[Seed]:
 
 def outcome(data: bytes, voxels: bytes | None = None) -> str:
     """What comes of a file: "refused", "right", or what is wrong; without `voxels` any volume is right."""
-    started = time.process_time()
+    result, seconds = _decoded(data, voxels, time.perf_counter)
+    if seconds > SECONDS:  # by the clock, so that other programs may have taken the time
+        result, seconds = _decoded(data, voxels, time.process_time)
+    return result if seconds < SECONDS else f"SLOW, {result}"
+
+
+def _decoded(data: bytes, voxels: bytes | None, clock: Callable[[], float]) -> tuple[str, float]:
+    started = clock()
     try:
         decoded = decompress(data, threads=1).voxels.tobytes()
         result = "right" if voxels is None or decoded == voxels else "WRONG VOXELS"
@@ -77,7 +84,7 @@ def outcome(data: bytes, voxels: bytes | None = None) -> str:
         result = "refused" if plain else f"UNCLEAR {text!r}"
     except Exception as error:
         result = f"CRASH {type(error).__name__}: {error}"
-    return result if time.process_time() - started < SECONDS else f"SLOW, {result}"
+    return result, clock() - started
 
 
 def is_good(result: str) -> bool:
