@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,14 +16,14 @@ from hypothesis import strategies as st
 from MedCompressLib.codecs.neural import NeuralCodec
 from MedCompressLib.codecs.neural.bounded import quantise, reconstruct
 from MedCompressLib.codecs.neural.experts import Experts, pack_experts, unpack_experts
-from MedCompressLib.codecs.neural.fitting import sample_inputs
+from MedCompressLib.codecs.neural.fitting import InputSampler
 from MedCompressLib.codecs.neural.model_file import Model, pack_model, shipped_model, unpack_model
 from MedCompressLib.codecs.neural.neighbourhood import neighbourhood
 from MedCompressLib.codecs.neural.network import EXACT, IntegerNetwork
 from MedCompressLib.codecs.neural.predictor import n_network_inputs
 from MedCompressLib.codecs.neural.presets import PRESETS
 from MedCompressLib.codecs.neural.raster import KnownPredictions, row_blocks
-from MedCompressLib.codecs.neural.training import code_length, to_float
+from MedCompressLib.codecs.neural.training import Rounds, Samples, code_length, to_float
 from MedCompressLib.codecs.neural.tuning import pack_change, tune, unpack_change
 from MedCompressLib.codecs.neural.wavefront import flat_index, run_wavefront, wavefront_order
 from MedCompressLib.errors import FormatError, UnsupportedError
@@ -139,9 +140,10 @@ def test_fine_tuning_travels():
     slab = smooth((1, 12, 64, 64), 4095, noise=0.01)
     fitted = NeuralCodec.fit([slab], 4095, "default", SPACING)
     base = fitted._predictor.network
-    samples = sample_inputs([slab], fitted._predictor, 40_000, np.random.default_rng(0))
+    samples = InputSampler([slab], fitted._predictor, np.random.default_rng(0)).draw(40_000)
     samples.residuals[:] += 2                                  # a volume whose references are all wrong
-    tuned = tune(base, samples, 150, 1024, 10**7, lambda fraction: None)
+    volume = SimpleNamespace(draw=lambda n_voxels: samples, n_voxels=10**7, rough_share=1.0)
+    tuned = tune(base, volume, 150, PRESETS["default"], lambda fraction: None)
     assert code_length(to_float(tuned), samples) < code_length(to_float(base), samples) - 0.1
     change = pack_change(tuned, base)
     assert unpack_change(change, base).sha256 == tuned.sha256
@@ -149,6 +151,30 @@ def test_fine_tuning_travels():
     again = NeuralCodec.from_config(codec.get_config(), codec.model)
     assert again._predictor.network.sha256 == tuned.sha256 != base.sha256
     assert np.array_equal(again.decode(codec.encode(slab), slab.shape), slab)
+
+
+def test_every_voxel_is_drawn_before_any_is_drawn_again():
+    slabs = [smooth((1, 6, 48, 64), 4095, noise=0.02), smooth((1, 3, 48, 64), 4095, noise=0.03)]
+    predictor = NeuralCodec.fit(slabs, 4095, "fast", SPACING)._predictor
+    whole = InputSampler(slabs, predictor, np.random.default_rng(0)).draw(10**9)
+    sampler = InputSampler(slabs, predictor, np.random.default_rng(1))
+    parts = Samples.join([sampler.draw(sampler.n_voxels // 3) for _ in range(3)])
+    assert len(whole) == len(parts) == round(sampler.rough_share * sampler.n_voxels) > 0.9 * sampler.n_voxels
+    assert np.array_equal(np.sort(whole.residuals), np.sort(parts.residuals))
+    assert np.array_equal(np.sort(whole.inputs, axis=0), np.sort(parts.inputs, axis=0))
+    assert len(sampler.draw(1)) <= 24 * 64
+
+
+def test_rounds_keep_what_they_have_where_nothing_new_comes():
+    draws = iter([1, 2, 0, 3])
+
+    def draw():
+        samples = Samples.empty(next(draws), 1)
+        samples.residuals[:] = len(samples)
+        return samples
+
+    rounds, rng = Rounds(draw, 2), np.random.default_rng(0)
+    assert [rounds.batch(1, rng).residuals[0] for _ in range(8)] == [1, 1, 2, 2, 2, 2, 3, 3]
 
 
 @pytest.mark.parametrize("max_error", [1, 2, 5])

@@ -21,7 +21,7 @@ import numpy as np
 from MedCompressLib import read
 from MedCompressLib.codecs.neural.blas import one_thread_blas
 from MedCompressLib.codecs.neural.experts import fit_experts
-from MedCompressLib.codecs.neural.fitting import sample_inputs, sample_taps
+from MedCompressLib.codecs.neural.fitting import InputSampler, sample_taps
 from MedCompressLib.codecs.neural.model_file import SHIPPED, Model, pack_model
 from MedCompressLib.codecs.neural.neighbourhood import neighbourhood
 from MedCompressLib.codecs.neural.network import IntegerNetwork
@@ -57,7 +57,7 @@ def samples_of(slab: np.ndarray, settings: Preset) -> Samples:
     taps = sample_taps([slab], near, min(15_000 * settings.classes, slab.size), rng)
     experts = fit_experts(taps, near, settings.classes, EXPERT_STEP_BITS)
     unused = IntegerNetwork((np.zeros((2, n_network_inputs(near) + 1), np.int16),))
-    samples = sample_inputs([slab], Predictor(near, experts, unused, int(slab.max())), VOXELS, rng)
+    samples = InputSampler([slab], Predictor(near, experts, unused, int(slab.max())), rng).draw(VOXELS)
     return samples.take(rng.permutation(len(samples)))
 
 

@@ -21,7 +21,7 @@ from .. import Codec, Progress
 from .blas import one_thread_blas
 from .bounded import quantise, reconstruct
 from .experts import fit_experts, pack_experts, unpack_experts
-from .fitting import sample_inputs, sample_taps
+from .fitting import InputSampler, sample_taps
 from .model_file import find_shipped, shipped_model, unpack_model
 from .neighbourhood import MAX_RESIDUALS, MIN_RESIDUALS, Neighbourhood, neighbourhood
 from .network import IntegerNetwork
@@ -80,12 +80,9 @@ class NeuralCodec(Codec):
         network = base if model is None else _own_network(model, preset, base)
         n_steps = min(settings.tuning_steps, n_voxels // settings.voxels_a_step) if settings.tuning_steps else 0
         if n_steps >= MIN_STEPS:
-            samples = sample_inputs(slabs, Predictor(near, experts, network, maximum), settings.tuning_samples, rng)
-            if quality is not None:
-                samples.half_bins *= 2 * quality.max_error + 1
-            report(0.2)
-            network = tune(network, samples, n_steps, settings.tuning_batch, n_voxels,
-                           lambda fraction: report(0.2 + 0.8 * fraction))
+            sampler = InputSampler(slabs, Predictor(near, experts, network, maximum), rng,
+                                   1 if quality is None else 2 * quality.max_error + 1)
+            network = tune(network, sampler, n_steps, settings, lambda fraction: report(0.1 + 0.9 * fraction))
         change = b"" if network.sha256 == base.sha256 else pack_change(network, base)
         predictor = Predictor(near, experts, network, maximum)
         report(1.0)

@@ -46,36 +46,79 @@ def sample_taps(slabs: Sequence[np.ndarray], neighbourhood: Neighbourhood, n_sam
     return {s: (taps[:, :filled[s]], voxels[:filled[s]]) for s, (taps, voxels) in samples.items()}
 
 
-def sample_inputs(slabs: Sequence[np.ndarray], predictor: Predictor, n_samples: int, rng: np.random.Generator,
-                  block: int = 24) -> Samples:
-    """Network inputs and residuals of about `n_samples` voxels that are not flat, from random blocks of rows."""
-    total = sum(slab.size for slab in slabs)
-    parts = []
-    for slab in slabs:
-        n_blocks = max(1, round(n_samples * slab.size / total / (block * slab.shape[3])))
-        places = [(f, k, j) for f in range(slab.shape[0]) for k in range(slab.shape[1])
-                  for j in range(0, slab.shape[2], block)]
-        chosen = np.sort(rng.permutation(len(places))[:n_blocks])
-        predictions = KnownPredictions(slab, predictor)
-        parts += [_samples(predictions, f, k, j, min(j + block, slab.shape[2]))
-                  for f, k, j in (places[index] for index in chosen)]
-    return Samples.join(parts)
+class InputSampler:
+    """Network inputs and residuals of voxels that are not flat, from random blocks of rows; no block comes again before
+    all have come.
+
+    Parameters
+    ----------
+    slabs : sequence of (frames, k, j, i) int32 arrays
+    predictor : Predictor
+    rng : Generator
+    step : int
+        How many voxel values one symbol stands for.
+    block : int
+        Rows of a block.
+
+    Attributes
+    ----------
+    n_voxels : int
+        Of all slabs.
+    rough_share : float
+        How many of the voxels looked at so far were not flat.
+    """
+
+    def __init__(self, slabs: Sequence[np.ndarray], predictor: Predictor, rng: np.random.Generator, step: int = 1,
+                 block: int = 24):
+        self._slabs, self._predictor, self._rng, self._step = slabs, predictor, rng, step
+        shapes = [slab.shape for slab in slabs]
+        self._places = [(number, f, k, j, min(j + block, shape[2])) for number, shape in enumerate(shapes)
+                        for f in range(shape[0]) for k in range(shape[1]) for j in range(0, shape[2], block)]
+        self._left: list[int] = []
+        self._width = shapes[0][3]
+        self.n_voxels = sum(int(np.prod(shape)) for shape in shapes)
+        self._looked_at = self._rough = 0
+
+    @property
+    def rough_share(self) -> float:
+        return self._rough / max(1, self._looked_at)
+
+    def draw(self, n_voxels: int) -> Samples:
+        """What is not flat of the next blocks of `n_voxels` voxels, or a little more."""
+        chosen, n = [], 0
+        while n < min(n_voxels, self.n_voxels):
+            if not self._left:
+                self._left = self._rng.permutation(len(self._places)).tolist()
+            chosen.append(self._places[self._left.pop()])
+            n += (chosen[-1][4] - chosen[-1][3]) * self._width
+        samples = Samples.empty(n, self._predictor.n_inputs)
+        filled, now, predictions = 0, -1, None
+        for number, f, k, j, j_end in sorted(chosen):
+            if number != now:
+                now, predictions = number, KnownPredictions(self._slabs[number], self._predictor)
+            filled = _fill(samples, filled, predictions, f, k, j, j_end)
+        self._looked_at += n
+        self._rough += filled
+        samples = samples.take(slice(0, filled))
+        samples.half_bins *= self._step
+        return samples
 
 
 def sample_slices(slab: np.ndarray, predictor: Predictor, planes: Sequence[tuple[int, int]], most: int,
                   rng: np.random.Generator) -> Samples:
     """The same from whole slices (frame, k), at most so many of their voxels."""
     predictions = KnownPredictions(slab, predictor)
-    parts = [Samples.none(predictor.n_inputs)]
+    parts = [Samples.empty(0, predictor.n_inputs)]
     for f, k in planes:
-        part = _samples(predictions, f, k, 0, slab.shape[2])
+        part = Samples.empty(slab[f, k].size, predictor.n_inputs)
+        part = part.take(slice(0, _fill(part, 0, predictions, f, k, 0, slab.shape[2])))
         parts.append(part.take(np.sort(rng.permutation(len(part))[:max(1, most // len(planes))])))
     return Samples.join(parts)
 
 
-def _samples(predictions: KnownPredictions, f: int, k: int, j: int, j_end: int) -> Samples:
-    """Samples of all voxels of rows j ... j_end - 1 that are not flat."""
-    parts = []
+def _fill(samples: Samples, filled: int, predictions: KnownPredictions, f: int, k: int, j: int, j_end: int) -> int:
+    """Write samples of all voxels of rows j ... j_end - 1 that are not flat behind the first `filled`; how many there
+    are then."""
     step = predictions.known.rows_at_once
     for first in range(j, j_end, step):
         last = min(first + step, j_end)
@@ -83,10 +126,12 @@ def _samples(predictions: KnownPredictions, f: int, k: int, j: int, j_end: int) 
         rough = np.flatnonzero(~flat)
         width = LEVEL_WIDTH[levels[rough]] / 256
         voxels = predictions.known.voxels(f, k, first, last)[rough]
-        parts.append(Samples(values[:-1, rough].T.astype(np.int16),
-                             ((MEAN_ONE * voxels - reference[rough]) / width).astype(np.float32),
-                             (0.5 * MEAN_ONE / width).astype(np.float32)))
-    return Samples.join(parts)
+        here = slice(filled, filled + len(rough))
+        samples.inputs[here] = values[:-1, rough].T
+        samples.residuals[here] = (MEAN_ONE * voxels - reference[rough]) / width
+        samples.half_bins[here] = 0.5 * MEAN_ONE / width
+        filled = here.stop
+    return filled
 
 
 def _voxels_by_surrounding(shape) -> np.ndarray:

@@ -27,8 +27,10 @@ class Preset:
         Linear experts in each surrounding, at most.
     expert_samples : int
         Voxels that each set of experts is fitted to, at most.
-    tuning_steps, tuning_batch, tuning_samples : int
+    tuning_steps, tuning_batch : int
         How the network is fine-tuned on the volume; no steps: not at all.
+    rounds, round_voxels : int
+        How often new voxels are taken to fine-tune on, and how many.
     voxels_a_step : int
         Smaller volumes get fewer steps, one for so many voxels.
     """
@@ -43,7 +45,8 @@ class Preset:
     expert_samples: int
     tuning_steps: int
     tuning_batch: int
-    tuning_samples: int
+    rounds: int
+    round_voxels: int
     voxels_a_step: int
 
 
@@ -58,9 +61,9 @@ MIN_STEPS = 20
 
 PRESETS = {
     "default": Preset("small files at a practical speed", "default", ((5, 3), (3, 3), (1, 1)), 30, 14, (64, 64, 32), 12,
-                      200_000, 1500, 1024, 400_000, 1500),
+                      200_000, 1500, 1024, 1, 400_000, 1500),
     "fast": Preset("the fastest of the neural presets", "fast", ((3, 2), (2, 2)), 18, 6, (32, 16), 8,
-                   100_000, 0, 0, 0, 1),
+                   100_000, 0, 0, 0, 0, 1),
     "small": Preset("the smallest files; the encoder adapts the network to the volume for a minute or two", "small",
-                    ((6, 4), (4, 4), (2, 2), (0, 0)), 40, 24, (128, 64, 64), 16, 400_000, 16000, 1024, 800_000, 200),
+                    ((6, 4), (4, 4), (2, 2), (0, 0)), 40, 24, (128, 64, 64), 16, 400_000, 16000, 1024, 5, 700_000, 160),
 }

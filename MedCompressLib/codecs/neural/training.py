@@ -50,9 +50,9 @@ class Samples:
         return len(self.residuals)
 
     @classmethod
-    def none(cls, n_inputs: int) -> Samples:
-        """No samples."""
-        return cls(np.empty((0, n_inputs), np.int16), np.empty(0, np.float32), np.empty(0, np.float32))
+    def empty(cls, n: int, n_inputs: int) -> Samples:
+        """Room for `n` samples."""
+        return cls(np.empty((n, n_inputs), np.int16), np.empty(n, np.float32), np.empty(n, np.float32))
 
     @classmethod
     def join(cls, parts: Sequence[Samples]) -> Samples:
@@ -62,6 +62,34 @@ class Samples:
 
     def take(self, index) -> Samples:
         return Samples(self.inputs[index], self.residuals[index], self.half_bins[index])
+
+    def batch(self, n: int, rng: np.random.Generator) -> Samples:
+        """`n` of them by chance."""
+        return self.take(rng.integers(0, len(self), n))
+
+
+class Rounds:
+    """Samples of which `batch` takes new ones now and then: more of a volume is seen than is held in memory.
+
+    Parameters
+    ----------
+    draw : callable
+        Returns new samples; where it has none, the former stay.
+    batches : int
+        How many batches are taken of each.
+    """
+
+    def __init__(self, draw: Callable[[], Samples], batches: int):
+        self._draw, self._batches = draw, batches
+        self.samples, self._left = draw(), batches
+
+    def batch(self, n: int, rng: np.random.Generator) -> Samples:
+        """`n` of the present ones by chance."""
+        if not self._left:
+            drawn, self._left = self._draw(), self._batches
+            self.samples = drawn if len(drawn) else self.samples
+        self._left -= 1
+        return self.samples.batch(n, rng)
 
 
 def initial_weights(sizes: list[int], rng: np.random.Generator) -> list[np.ndarray]:
@@ -109,7 +137,7 @@ def code_length(layers: list[np.ndarray], samples: Samples) -> float:
     return total / max(len(samples), 1)
 
 
-def train(layers: list[np.ndarray], samples: Samples, steps: int, batch: int, rate: float, seed: int,
+def train(layers: list[np.ndarray], samples: Samples | Rounds, steps: int, batch: int, rate: float, seed: int,
           progress: Callable[[float], None] | None = None, quantum: float = 0.0,
           constant_rate: bool = False) -> list[np.ndarray]:
     """Adam with a cosine schedule over random batches; returns new layers.
@@ -135,7 +163,7 @@ def train(layers: list[np.ndarray], samples: Samples, steps: int, batch: int, ra
     second = [np.zeros_like(layer) for layer in layers]
     beta1, beta2 = 0.9, 0.99
     for step in range(steps):
-        part = samples.take(rng.integers(0, len(samples), batch))
+        part = samples.batch(batch, rng)
         rounded = _rounded(layers, start, quantum)
         activations = _forward(rounded, part.inputs)
         _, slope = _loss(activations[-1], part)

@@ -12,45 +12,36 @@ import numpy as np
 
 from ...entropy import GroupDecoder, encode_groups
 from ...errors import FormatError
+from .fitting import InputSampler
 from .network import WEIGHT_ONE, IntegerNetwork
-from .training import Samples, code_length, to_float, to_integer, train
+from .presets import Preset
+from .training import Rounds, code_length, to_float, to_integer, train
 
 LARGE = 8_000_000
 COARSE, FINE = 6, 4
 """Changes are whole multiples of so many 1/128, in volumes below LARGE voxels and in others."""
 
 _RATE = 3e-3
+_FEWEST, _WEIGHED = 5000, 30_000
 
 
-def tune(base: IntegerNetwork, samples: Samples, steps: int, batch: int, n_voxels: int,
+def tune(base: IntegerNetwork, sampler: InputSampler, steps: int, settings: Preset,
          progress: Callable[[float], None]) -> IntegerNetwork:
-    """Fine-tune a network.
+    """Fine-tune a network; the base itself where no change pays for itself.
 
-    Parameters
-    ----------
-    base : IntegerNetwork
-    samples : Samples
-        Of the volume; a tenth is held back to see whether the change pays for itself.
-    steps, batch : int
-    n_voxels : int
-        Of the volume: what the change costs is weighed against what it saves on so many.
-    progress : callable
-
-    Returns
-    -------
-    IntegerNetwork
-        The base itself where no change pays for itself.
+    No samples are held back: the network is to be good at these very voxels, so the more of them it sees the better.
     """
-    n_held = len(samples) // 10
-    if n_held < 500:
+    voxels = min(settings.round_voxels, sampler.n_voxels)
+    n_rounds = settings.rounds if sampler.n_voxels > voxels else 1
+    rounds = Rounds(lambda: sampler.draw(voxels), -(-steps // n_rounds))
+    if len(rounds.samples) < _FEWEST:
         return base
-    order = np.random.default_rng(1).permutation(len(samples))
-    held, used = samples.take(order[:min(n_held, 30_000)]), samples.take(order[n_held:])
     start = to_float(base)
-    quantum = (COARSE if n_voxels < LARGE else FINE) / WEIGHT_ONE
-    tuned = to_integer(train(start, used, steps, batch, _RATE, 1, progress, quantum))
-    gain = code_length(start, held) - code_length(to_float(tuned), held)
-    return tuned if gain * n_voxels > 8 * len(pack_change(tuned, base)) else base
+    quantum = (COARSE if sampler.n_voxels < LARGE else FINE) / WEIGHT_ONE
+    tuned = to_integer(train(start, rounds, steps, settings.tuning_batch, _RATE, 1, progress, quantum))
+    some = rounds.samples.batch(_WEIGHED, np.random.default_rng(1))
+    gain = code_length(start, some) - code_length(to_float(tuned), some)
+    return tuned if gain * sampler.n_voxels * sampler.rough_share > 8 * len(pack_change(tuned, base)) else base
 
 
 def pack_change(network: IntegerNetwork, base: IntegerNetwork) -> bytes:
