@@ -37,7 +37,8 @@ from MedCompressLib.image_files import is_image_file
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 LONGEST_SECONDS = 3600
-SLOW = ("JPEG XL e9", "zstd 19", "x265", "neural default", "nagoor", "neural small")  # parts of names; the slowest last
+# Parts of the names of slow contenders, the slowest last.
+SLOW = ("tomoz", "zstd 19", "x265", "JPEG XL e9", "neural default", "nagoor", "neural small")
 # Volumes of 1, 2, 4, .. slabs, repeating the largest volume of images in the folder.
 SCALED = {"MedCompress wavelet": ("wavelet", 64), "MedCompress neural fast": ("neural", 8)}
 

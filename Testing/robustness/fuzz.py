@@ -32,6 +32,7 @@ import surgery  # noqa: E402
 
 import MedCompressLib  # noqa: E402
 from MedCompressLib import FormatError, decompress  # noqa: E402
+from MedCompressLib.codecs import codec_ids  # noqa: E402
 from robustness.mutations import OF_CODEC, OF_CONTAINER, mutate  # noqa: E402
 
 SECONDS = 5.0
@@ -41,7 +42,7 @@ SEED_BYTES = 3500  # of the fixtures that are mutated
 CORPUS = FOLDER / "corpus"
 FIXTURES = FOLDER.parent / "fixtures"
 LIBRARY = str(Path(MedCompressLib.__file__).parent)
-TARGETS = ["container", "wavelet", "neural", "runs", "raw"]
+TARGETS = ["container", *codec_ids()]
 
 
 @dataclass(frozen=True)
