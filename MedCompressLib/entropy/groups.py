@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..compiled import compiled, worth_compiling
 from ..errors import FormatError
 from .tables import COUNT_OF_CODE, MAX_CODE, MAX_TABLE_SIZE, CountTable, code_of_count, fit_shift, fit_table
 from .varint import ByteReader, write_signed, write_varint
@@ -136,6 +137,11 @@ class GroupDecoder:
             A group has fewer symbols left than are asked for.
         """
         flat = groups.ravel()
+        if worth_compiling(len(self._symbols)):
+            symbols = np.empty(len(flat), np.int32)
+            if not _deal(flat, self._symbols, self._next, self._end, symbols):
+                raise FormatError(_DAMAGED + "a group of symbols is shorter than needed.")
+            return symbols.reshape(groups.shape)
         asked = np.bincount(flat, minlength=self.n_groups)
         if len(asked) > self.n_groups or np.any(self._next + asked > self._end):
             raise FormatError(_DAMAGED + "a group of symbols is shorter than needed.")
@@ -151,6 +157,20 @@ class GroupDecoder:
         """Raise FormatError unless every symbol was handed out."""
         if np.any(self._next != self._end):
             raise FormatError(_DAMAGED + "there are more symbols than voxels.")
+
+
+@compiled
+def _deal(groups, symbols, following, end, dealt):
+    """Fill in `dealt` with the next symbol of each of `groups`; False, and none taken, where a group is at its end."""
+    for index in range(len(groups)):
+        group = groups[index]
+        if group >= len(end) or following[group] >= end[group]:
+            for earlier in groups[:index]:
+                following[earlier] -= 1
+            return False
+        dealt[index] = symbols[following[group]]
+        following[group] += 1
+    return True
 
 
 def _split(parts: list[np.ndarray], tables: list[CountTable]) -> tuple[list[np.ndarray], np.ndarray]:

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...compiled import worth_compiling
 from ...entropy import GroupDecoder, encode_groups
 from ...entropy.varint import ByteReader, write_varint
 from ...errors import FormatError, UnsupportedError
@@ -29,7 +30,7 @@ from .predictor import N_GROUPS, Predictor, n_network_inputs
 from .presets import EXPERT_STEP_BITS, MIN_STEPS, PRESETS, VOXELS_A_CLASS
 from .raster import KnownPredictions, row_blocks
 from .tuning import pack_change, tune, unpack_change
-from .wavefront import flat_index, run_wavefront, wavefront_order
+from .wavefront import run_wavefront, wavefront_order
 
 _MAX_RADIUS, _MAX_DEPTH = 8, 4
 # The decoder holds a place for each row during as many steps as the neighbourhood reaches back.
@@ -122,7 +123,9 @@ class NeuralCodec(Codec):
 
     @one_thread_blas()
     def encode(self, slab: np.ndarray, regions: np.ndarray | None = None) -> bytes:
-        symbols, groups = self._encode_bounded(slab, regions) if self._bound.max_error else self._encode_exactly(slab)
+        # With compiled loops the decoder's order is the faster one for the encoder too.
+        in_order = self._bound.max_error or worth_compiling(slab.size)
+        symbols, groups = self._encode_in_order(slab, regions) if in_order else self._encode_known(slab)
         return encode_groups(symbols, groups, self._n_groups)
 
     @property
@@ -130,8 +133,9 @@ class NeuralCodec(Codec):
         """Each region has groups of its own, because its symbols count steps of another size."""
         return N_GROUPS * max(1, len(self._bound.regions))
 
-    def _encode_exactly(self, slab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Symbols and groups in decoding order, found in raster order because every voxel is known."""
+    def _encode_known(self, slab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Symbols and groups in decoding order, found in raster order, which only lossless coding allows: what is
+        predicted from is known."""
         predictions = KnownPredictions(slab, self._predictor)
         symbols, groups = np.empty(slab.shape, np.int32), np.empty(slab.shape, np.uint16)
         for f, k, j, j_end in row_blocks(slab.shape, predictions.known.rows_at_once):
@@ -144,13 +148,12 @@ class NeuralCodec(Codec):
         order = wavefront_order(slab.shape, self._predictor.neighbourhood)
         return symbols.ravel()[order], groups.ravel()[order]
 
-    def _encode_bounded(self, slab: np.ndarray, regions: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """The same, step by step, because what is predicted from is what the decoder will have."""
+    def _encode_in_order(self, slab: np.ndarray, regions: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """The same, step by step: what is predicted from is what the decoder will have."""
         voxels = slab.ravel()
         symbols, groups = [], []
 
-        def voxels_of(step, centre, sign, group):
-            places = flat_index(step, slab.shape)
+        def voxels_of(places, centre, sign, group):
             max_error, group = self._allowed(regions, places, group)
             symbol = quantise(voxels[places], centre, sign, self._bound, max_error)
             symbols.append(symbol.astype(np.int32))
@@ -176,8 +179,7 @@ class NeuralCodec(Codec):
         slab = np.empty(int(np.prod(shape)), np.int32)
         maximum = self._predictor.maximum
 
-        def voxels_of(step, centre, sign, group):
-            places = flat_index(step, shape)
+        def voxels_of(places, centre, sign, group):
             max_error, group = self._allowed(regions, places, group)
             voxels = reconstruct(decoder.decode(group), centre, sign, self._bound, max_error)
             if voxels.min() < 0 or voxels.max() > maximum:

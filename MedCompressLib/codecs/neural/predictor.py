@@ -44,9 +44,9 @@ LEVEL_WIDTH = np.ldexp(_ROOTS[(_LEVEL + 2) % 4], (_LEVEL + 2) // 4 - 10) // 1.0
 LEVEL_GAIN = np.floor(2.0**28 / LEVEL_WIDTH)
 """What multiplies a difference in 1/16 of a voxel value, before 2**-15, to count 1/32 of that width."""
 
-_PHASE_SHIFT = np.where(LEVEL_WIDTH < 0.7 * 4096, 1, np.where(LEVEL_WIDTH < 3 * 4096, 2, 3))
-_FIRST_GROUP = 1 + np.concatenate([[0], np.cumsum(8 >> _PHASE_SHIFT)[:-1]])
-N_GROUPS = int(_FIRST_GROUP[-1] + 1)
+PHASE_SHIFT = np.where(LEVEL_WIDTH < 0.7 * 4096, 1, np.where(LEVEL_WIDTH < 3 * 4096, 2, 3))
+FIRST_GROUP = 1 + np.concatenate([[0], np.cumsum(8 >> PHASE_SHIFT)[:-1]])
+N_GROUPS = int(FIRST_GROUP[-1] + 1)
 """Group 0 is for flat voxels; each level has 4, 2 or 1 groups, by how far the mean lies from a voxel value: the wider
 the distribution, the less that matters."""
 
@@ -162,7 +162,7 @@ class Predictor:
         sign = np.where(mean < 0, -1.0, 1.0)
         level = np.clip(levels + np.floor(width * (1 / 16) + 0.5), 0, N_LEVELS - 1).astype(np.intp)
         phase = np.minimum(np.abs(mean), 7).astype(np.intp)
-        group = _FIRST_GROUP[level] + (phase >> _PHASE_SHIFT[level])
+        group = FIRST_GROUP[level] + (phase >> PHASE_SHIFT[level])
         np.copyto(group, 0, where=flat)
         return centre, sign, group.astype(np.uint16)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...compiled import worth_compiling
+from .compiled_wavefront import run_compiled_wavefront
 from .neighbourhood import N_SURROUNDINGS, Neighbourhood
 from .predictor import MEAN_ONE, Predictor, Workspace
 
@@ -150,16 +152,19 @@ class Ring:
 
 
 def run_wavefront(shape: tuple[int, int, int, int], predictor: Predictor,
-                  voxels_of: Callable[[Step, np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> None:
+                  voxels_of: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> None:
     """Predict step by step.
 
     Parameters
     ----------
     shape : (frames, k, j, i)
     predictor : Predictor
-    voxels_of : function of (step, centre, sign, group)
-        Returns the (n,) float64 voxels of the step, given their predictions.
+    voxels_of : function of (index, centre, sign, group)
+        Returns the (n,) float64 voxels of the step, given where they lie in the flat slab and their predictions.
     """
+    if worth_compiling(int(np.prod(shape))):
+        run_compiled_wavefront(shape, predictor, voxels_of)
+        return
     neighbourhood = predictor.neighbourhood
     work = Workspace()
     voxel_ring = Ring(shape, neighbourhood, neighbourhood.taps, extended=True)
@@ -182,6 +187,6 @@ def run_wavefront(shape: tuple[int, int, int, int], predictor: Predictor,
             levels[part] = predictor.inputs(here, residuals[:, part], reference[part], others, surrounding,
                                             inputs[:, part], work)
         centre, sign, group = predictor.mean_and_group(inputs, levels, reference, flat, work)
-        voxels = voxels_of(step, centre, sign, group)
+        voxels = voxels_of(flat_index(step, shape), centre, sign, group)
         voxel_ring.put(step, places, voxels)
         residual_ring.put(step, places, MEAN_ONE * voxels - reference)
