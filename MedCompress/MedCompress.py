@@ -8,6 +8,7 @@ every .py file of this folder for a module.
 import os
 import sys
 
+import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule
@@ -19,6 +20,7 @@ except ImportError:  # run from a source checkout, where the library is beside t
 
 from MedCompressSlicer.FilePlugins import MedCompressFileReader, MedCompressFileWriter
 from MedCompressSlicer.Logic import MedCompressLogic
+from MedCompressSlicer.SampleScan import registerSampleData
 from MedCompressSlicer.SelfTest import MedCompressTest
 from MedCompressSlicer.Widget import MedCompressWidget
 
@@ -48,3 +50,4 @@ class MedCompress(ScriptedLoadableModule):
             "MedCompressLogic().compressVolume(node, path)</code>."
         )
         parent.acknowledgementText = _("Entropy coding uses the open-source package constriction.")
+        slicer.app.connect("startupCompleted()", lambda: registerSampleData(self.resourcePath))

@@ -55,7 +55,8 @@ def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", pres
         What may be given up: no voxel is off by more than its `max_error`, which has been proven by decoding; `info`
         says what was reached. For integer voxels; "auto" then means the codec neural.
     roi : RegionOfInterest, optional
-        Regions with bounds of their own, as a rule 0; `quality` counts for the rest.
+        Regions with bounds of their own, as a rule 0; `quality` counts for the rest, which `NearLossless(0)` keeps
+        exact.
     model : path, optional
         A model file that `MedCompressLib.training.train` wrote, for the codec neural to start from. What decoding needs
         of it travels in the result.

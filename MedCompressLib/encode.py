@@ -122,7 +122,7 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
         No such codec or preset, the volume is beyond a limit of the format, or codec or volume cannot have the quality.
     """
     voxels = volume.as_frames()
-    if quality is not None and quality.max_error:
+    if quality is not None and (quality.max_error or roi is not None):
         if _encode_bounded_volume(volume, voxels, file, codec, preset, threads, progress, quality.max_error, roi,
                                   model):
             return

@@ -11,6 +11,8 @@ import numpy as np
 import MedCompressLib as mc
 from MedCompressLib.metrics import Errors
 
+from .BitShares import bitShares
+
 
 @dataclass(frozen=True)
 class RegionAccuracy:
@@ -18,6 +20,7 @@ class RegionAccuracy:
 
     name - Of the segment; empty for the whole volume.
     voxels, changedVoxels - How many there are, and how many differ.
+    bits - Of the file that were spent on it; estimated, see BitShares, but for the whole volume.
     allowedError, maxError - Bound asked for, and largest difference found, in stored units.
     rmse, meanChange - Root of the mean squared difference; mean of the decoded voxels minus mean of the original ones.
     psnr - In dB, of the region's own range of values; None where nothing differs.
@@ -28,6 +31,7 @@ class RegionAccuracy:
     name: str
     voxels: int
     changedVoxels: int
+    bits: int
     allowedError: int
     maxError: int
     rmse: float
@@ -37,21 +41,25 @@ class RegionAccuracy:
     hausdorff95: float | None
 
 
-def accuracies(original: mc.Volume, decoded: mc.Volume, maxError, regions=None) -> list[RegionAccuracy]:
+def accuracies(original: mc.Volume, decoded: mc.Volume, maxError, regions, bits) -> list[RegionAccuracy]:
     """Figures of the whole volume, of each segment, and, if there are segments, of all that is in none.
 
     :param maxError: error allowed outside the segments, in stored units.
     :param regions: Regions, or None.
+    :param bits: of the whole file.
     """
     if regions is None:
-        return [_accuracy("", original, decoded, None, maxError)]
-    found = [_accuracy("", original, decoded, None, max(maxError, *regions.maxErrors))]
-    for index, (name, allowed) in enumerate(zip(regions.names, regions.maxErrors, strict=True)):
-        found.append(_accuracy(name, original, decoded, regions.mask(index), allowed))
-    return [*found, _accuracy("outside", original, decoded, regions.outside(), maxError)]
+        return [_accuracy("", original, decoded, None, maxError, bits)]
+    masks = [*(regions.mask(index) for index in range(len(regions.names))), regions.outside()]
+    names, allowed = (*regions.names, "outside"), (*regions.maxErrors, maxError)
+    labels, bounds = regions.regionOfInterest().regions(regions.bits.shape, original.spacing, maxError)
+    shares = bitShares(decoded.as_frames(), np.array(bounds)[labels], masks)
+    return [_accuracy("", original, decoded, None, max(allowed), bits),
+            *(_accuracy(name, original, decoded, mask, bound, round(share * bits))
+              for name, mask, bound, share in zip(names, masks, allowed, shares, strict=True))]
 
 
-def _accuracy(name, original, decoded, mask, allowed):
+def _accuracy(name, original, decoded, mask, allowed, bits):
     errors, change = Errors(), 0
     for before, after in zip(original.as_frames(), decoded.as_frames(), strict=True):
         if mask is not None:
@@ -60,7 +68,7 @@ def _accuracy(name, original, decoded, mask, allowed):
         change += int(after.sum(dtype=np.int64)) - int(before.sum(dtype=np.int64))
     dice, hausdorff95 = (_agreement(original.voxels, decoded.voxels, mask, original.spacing)
                          if original.axes == "kji" else (None, None))
-    return RegionAccuracy(name, errors.voxels, errors.changed, allowed, errors.maximum, errors.rmse,
+    return RegionAccuracy(name, errors.voxels, errors.changed, bits, allowed, errors.maximum, errors.rmse,
                           change / max(1, errors.voxels), errors.psnr if np.isfinite(errors.psnr) else None,
                           dice, hausdorff95)
 

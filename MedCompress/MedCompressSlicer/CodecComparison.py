@@ -1,16 +1,17 @@
 """What each codec and each bound would make of a volume, measured on a sample of it, as a table and a plot."""
 
 import time
-import zlib
 
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .CompressionJob import CompressionJob, JobState
-from .Lossy import lossyRefusal
+from .BackgroundJob import JobState
+from .CompressionJob import CompressionJob
+from .CompressionSettings import CompressionSettings
 from .Sample import sampleIndices, sampleOf
-from .SequenceNode import frameOf, volumeOf
+from .SequenceNode import volumeOf
+from .StandardCodecsJob import StandardCodecsJob
 
 _BOUNDS = (1, 2, 5, 10, 20)
 _BOUNDED_CODEC, _BOUNDED_PRESET = "neural", "fast"
@@ -37,11 +38,13 @@ class CodecComparison:
         self._node, self._name = volumeNode, volumeNode.GetName()
         self._onProgress, self._onFinished = onProgress or (lambda fraction: None), onFinished or (lambda job: None)
         volume = volumeOf(volumeNode)
-        sample = sampleOf(volume, sampleIndices(volume.voxels.shape, volume.axes))
-        self._rows = [_gzip(sample)]
-        self._tasks = [(codec, preset, 0) for codec, presets in presetsByCodec.items() for preset in presets]
-        if not lossyRefusal(volumeNode, frameOf(volumeNode), "auto"):
-            self._tasks += [(_BOUNDED_CODEC, _BOUNDED_PRESET, bound) for bound in _BOUNDS]
+        self._sample = sampleOf(volume, sampleIndices(volume.voxels.shape, volume.axes))
+        self._rows = []
+        self._tasks = [None]  # the standard codecs
+        self._tasks += [CompressionSettings(codec, preset) for codec, presets in presetsByCodec.items()
+                        for preset in presets]
+        if not CompressionSettings(maxError=1).refusal(volumeNode):
+            self._tasks += [CompressionSettings(_BOUNDED_CODEC, _BOUNDED_PRESET, bound) for bound in _BOUNDS]
         self._count = len(self._tasks)
         self._job = None
         self._startNext()
@@ -58,19 +61,16 @@ class CodecComparison:
             time.sleep(0.01)
 
     def _startNext(self):
-        done = self._count - len(self._tasks)
-        codec, preset, bound = self._tasks[0]
-        self._job = CompressionJob(
-            self._node, codec=codec, preset=preset, maxError=bound, sampleOnly=True, onFinished=self._onJobFinished,
-            onProgress=lambda fraction: self._onProgress((done + fraction) / self._count))
+        done, settings = self._count - len(self._tasks), self._tasks[0]
+        callbacks = {"onProgress": lambda fraction: self._onProgress((done + fraction) / self._count),
+                     "onFinished": self._onJobFinished}
+        self._job = (StandardCodecsJob(self._sample, **callbacks) if settings is None
+                     else CompressionJob(self._node, settings, sampleOnly=True, **callbacks))
 
     def _onJobFinished(self, job):
         if job.state is JobState.DONE:
-            codec, preset, bound = self._tasks.pop(0)
-            report = job.report
-            self._rows.append((f"{codec} {preset}", bound, report.bitsPerVoxel, report.ratio,
-                               report.memoryBytes / 1e6 / report.compressSeconds,
-                               report.memoryBytes / 1e6 / report.restoreSeconds))
+            settings = self._tasks.pop(0)
+            self._rows += self._rowsOf(settings, job)
             if self._tasks:
                 try:
                     self._startNext()
@@ -80,8 +80,20 @@ class CodecComparison:
             self._addNodes()
         self._end(job.state, job.error)
 
+    def _rowsOf(self, settings, job):
+        voxels = self._sample.voxels
+        if settings is None:
+            measured = [(name, 0, size, compress, restore) for name, size, compress, restore in job.rows]
+        else:
+            report = job.report
+            measured = [(f"{settings.codec} {settings.preset}", settings.maxError, report.compressedBytes,
+                         report.compressSeconds, report.restoreSeconds)]
+        megabytes = voxels.nbytes / 1e6
+        return [(name, bound, 8 * size / voxels.size, voxels.nbytes / size, megabytes / max(compress, 1e-6),
+                 megabytes / max(restore, 1e-6)) for name, bound, size, compress, restore in measured]
+
     def _end(self, state, error):
-        self.state, self.error, self._node = state, error, None
+        self.state, self.error, self._node, self._sample = state, error, None, None
         self._onFinished(self)
 
     def _addNodes(self):
@@ -106,18 +118,6 @@ class CodecComparison:
         self.chartNode.SetTitle(_("Rate and distortion"))
         self.chartNode.SetXAxisTitle(_("Largest error (units of the volume)"))
         self.chartNode.SetYAxisTitle(_("Bits per voxel"))
-
-
-def _gzip(volume):
-    """The row of what everybody has: gzip at level 6, as in NRRD files."""
-    started = time.perf_counter()
-    data = zlib.compress(volume.voxels.tobytes(), 6)
-    compressed = time.perf_counter()
-    zlib.decompress(data)
-    finished = time.perf_counter()
-    size = volume.voxels.nbytes
-    return ("gzip -6", 0, 8 * len(data) / volume.voxels.size, size / len(data), size / 1e6 / (compressed - started),
-            size / 1e6 / max(finished - compressed, 1e-6))
 
 
 def _tableNode(name, rows):

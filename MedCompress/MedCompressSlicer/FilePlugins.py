@@ -44,7 +44,8 @@ class MedCompressFileReader:
         except Exception as error:  # the manager shows messages and takes no exceptions
             _report(self.parent, error)
             return False
-        self.parent.loadedNodes = [node.GetID()]
+        loaded = [node, MedCompressLogic.segmentationOf(node)]
+        self.parent.loadedNodes = [added.GetID() for added in loaded if added is not None]
         return True
 
 

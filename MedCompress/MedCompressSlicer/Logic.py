@@ -12,17 +12,19 @@ from MedCompressLib.replacing import replacing
 
 from .CodecComparison import CodecComparison
 from .CompressionJob import CompressionJob
+from .CompressionSettings import CompressionSettings
 from .DicomNode import isArchive, placeInStudy, seriesHeader, seriesName
 from .Difference import addDifferenceVolume, showComparison
-from .Lossy import lossyName
 from .ParameterNode import MedCompressParameterNode
 from .Report import CompressionReport
 from .ReportTable import fillReportTable
-from .RestoredNode import addRestoredNode, describeFor
+from .RestoredNode import addRestoredNode
 from .RoundTrip import compressAndRestore
 from .Sample import Expectation
 from .SegmentROI import SegmentROI
 from .SequenceNode import frameOf, sequenceOf, volumeOf
+from .StoredSegmentation import addSegmentation, segmentationOf, storedSegmentation, withSegmentation
+from .TrainingJob import TrainingJob
 from .VolumeNode import storedName
 
 FILE_TYPE = "MedCompressFile"
@@ -61,7 +63,8 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
         return presets
 
     def compressVolume(self, volumeNode, path, codec="auto", preset="", overwrite=False,
-                       progressCallback=None, maxError=0, roi=None, force=False) -> CompressionReport:
+                       progressCallback=None, maxError=0, roi=None, force=False, model="",
+                       segmentation=None) -> CompressionReport:
         """Write a volume or sequence to a `.mcz` file, verified by restoring it. The node stays as it is.
 
         :param volumeNode: scalar, label map or vector volume, or a sequence of them. A volume that shows a frame of a
@@ -71,26 +74,39 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
         :param preset: preset of the codec, its default one if empty.
         :param overwrite: whether an existing file may be replaced.
         :param progressCallback: called with a fraction from 0 to 1; may raise `MedCompressLib.Cancelled`.
-        :param maxError: by how many stored units (HU in a CT) a voxel may be off; 0 is lossless.
-        :param roi: result of `segmentROI`: segments with bounds of their own. Needs a `maxError` for the rest.
+        :param maxError: by how many stored units (HU in a CT) a voxel may be off where no segment says otherwise; 0 is
+            lossless.
+        :param roi: result of `segmentROI`: segments with bounds of their own.
         :param force: compress mammograms with loss, too.
+        :param model: file of a model that `startTraining` has written, for the codec neural.
+        :param segmentation: segmentation node whose segments travel in the file, with names and colors.
         :raises ValueError: a volume that cannot be compressed or a file that cannot be written; the message says why.
         :raises RuntimeError: the restored volume differs, or a Python package is missing.
         """
-        with _MissingPackageExplained():
-            volume = volumeOf(volumeNode, describeFor(volumeNode, codec, maxError, roi, force))
-            regions = roi.regions(frameOf(volumeNode)) if roi is not None else None
-            with replacing(path, overwrite) as file:
-                data, _restored, figures = compressAndRestore(volume, codec, preset, progressCallback, maxError,
-                                                              regions)
-                report = CompressionReport.fromFigures(figures)
-                report.requirePromise()
-                file.write(data)
+        settings = CompressionSettings(codec, preset, maxError, roi, force, str(model), segmentation)
+        with replacing(path, overwrite) as file:
+            data, _restored, report = self._compress(volumeNode, settings, progressCallback)
+            file.write(data)
         return report
 
+    @staticmethod
+    def _compress(volumeNode, settings, progressCallback):
+        """The bytes of the file, the restored Volume and the report."""
+        with _MissingPackageExplained():
+            volume = volumeOf(volumeNode, settings.properties(volumeNode))
+            frame = frameOf(volumeNode)
+            if settings.segmentation is not None:
+                volume = withSegmentation(volume, settings.segmentation, frame)
+            regions = settings.roi.regions(frame) if settings.roi is not None else None
+            data, restored, figures = compressAndRestore(volume, settings.forWorker(), progressCallback, regions)
+            report = CompressionReport.fromFigures(figures)
+            report.requirePromise()
+            return data, restored, report
+
     def decompressFile(self, path, name="", beside=None, progressCallback=None):
-        """Restore the volume of a `.mcz` file as a new node. Of an archive of DICOM files it gets the attributes, and
-        the place in the subject hierarchy, that the DICOM module would give it.
+        """Restore the volume of a `.mcz` file as a new node, and the segmentation that was stored with it, if any: see
+        `segmentationOf`. A volume of an archive of DICOM files gets the attributes, and the place in the subject
+        hierarchy, that the DICOM module would give it.
 
         :param path: file to read.
         :param name: name of the new node; the stored one if empty, else that of the file. Where voxels are not the
@@ -107,30 +123,26 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
             info = None if archive else mc.info(Path(path))
             source = volume.metadata["DICOM"] if archive else None
             header = seriesHeader(path, source.get("SeriesInstanceUID", "")) if source else None
+        segments = storedSegmentation(volume)
         stored = seriesName(header) if source else storedName(volume)
         node = addRestoredNode(volume, info, name, beside, stored or Path(path).stem)
+        if segments is not None:
+            addSegmentation(segments, volume.ijk_to_ras, frameOf(node))
         if source:
             placeInStudy(node, header, source["instanceUIDs"])
         return node
 
     def roundTrip(self, volumeNode, codec="auto", preset="", name="", progressCallback=None, maxError=0, roi=None,
-                  force=False):
+                  force=False, model=""):
         """Compress a volume or sequence in memory and add the restored one beside it.
 
         :param name: name of the new node; that of the volume with "restored", or what tells of its errors, if empty.
-        :param maxError: by how many stored units (HU in a CT) a voxel may be off; 0 is lossless.
-        :param roi: result of `segmentROI`: segments with bounds of their own. Needs a `maxError` for the rest.
-        :param force: compress mammograms with loss, too.
+        :param maxError, roi, force, model: as in `compressVolume`.
         :return: the new node and a CompressionReport.
         """
-        with _MissingPackageExplained():
-            volume = volumeOf(volumeNode, describeFor(volumeNode, codec, maxError, roi, force))
-            regions = roi.regions(frameOf(volumeNode)) if roi is not None else None
-            _data, restored, figures = compressAndRestore(volume, codec, preset, progressCallback, maxError, regions)
-        report = CompressionReport.fromFigures(figures)
-        report.requirePromise()
-        name = name or self.restoredName(volumeNode, maxError, roi)
-        node = addRestoredNode(restored, report.info(), name, volumeNode)
+        settings = CompressionSettings(codec, preset, maxError, roi, force, str(model))
+        _data, restored, report = self._compress(volumeNode, settings, progressCallback)
+        node = addRestoredNode(restored, report.info(), name or settings.restoredName(volumeNode), volumeNode)
         return node, report
 
     @staticmethod
@@ -172,16 +184,28 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def startCompression(volumeNode, path="", codec="auto", preset="", restoreAs="", onProgress=None,
-                         onFinished=None, maxError=0, roi=None, force=False) -> CompressionJob:
-        """Compress in a background process, see CompressionJob."""
-        return CompressionJob(volumeNode, path, codec, preset, restoreAs, onProgress, onFinished, maxError, roi, force)
+                         onFinished=None, maxError=0, roi=None, force=False, model="",
+                         segmentation=None) -> CompressionJob:
+        """Compress in a background process, see CompressionJob; the other parameters are those of `compressVolume`."""
+        settings = CompressionSettings(codec, preset, maxError, roi, force, str(model), segmentation)
+        return CompressionJob(volumeNode, settings, path, restoreAs, onProgress, onFinished)
 
     @staticmethod
     def startEstimate(volumeNode, codec="auto", preset="", onProgress=None, onFinished=None, maxError=0,
-                      roi=None) -> CompressionJob:
+                      roi=None, model="") -> CompressionJob:
         """Compress a small sample in a background process; `expectation(job)` tells what it means for the volume."""
-        return CompressionJob(volumeNode, "", codec, preset, "", onProgress, onFinished, maxError, roi,
-                              sampleOnly=True)
+        settings = CompressionSettings(codec, preset, maxError, roi, model=str(model))
+        return CompressionJob(volumeNode, settings, onProgress=onProgress, onFinished=onFinished, sampleOnly=True)
+
+    @staticmethod
+    def startTraining(volumeNodes, path, preset="default", steps=6000, onProgress=None, onFinished=None) -> TrainingJob:
+        """Train a model for the scans of one's own protocol in a background process, see TrainingJob."""
+        return TrainingJob(volumeNodes, path, preset, steps, onProgress, onFinished)
+
+    @staticmethod
+    def segmentationOf(volumeNode):
+        """The segmentation node that came with a volume in its file, or None."""
+        return segmentationOf(frameOf(volumeNode))
 
     @staticmethod
     def expectation(job) -> Expectation:
@@ -205,13 +229,6 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
         if not slicer.app.coreIOManager().saveNodes(FILE_TYPE, properties, messages):
             raise RuntimeError(messages.GetAllMessagesAsString().strip()
                                or _("The file {path} could not be written.").format(path=path))
-
-    @staticmethod
-    def restoredName(volumeNode, maxError=0, roi=None) -> str:
-        """How a restored volume is called by default; where voxels may be off, the name tells by how much."""
-        if maxError:
-            return lossyName(volumeNode.GetName(), max(maxError, *(roi.maxErrors.values() if roi else [0])))
-        return _("{name} restored").format(name=volumeNode.GetName())
 
 
 class _MissingPackageExplained:

@@ -6,14 +6,16 @@ from slicer.i18n import tr as _
 
 from MedCompressLib.api import SUFFIX
 
+MODEL_SUFFIX = ".mcmodel"
 
-def outputPath(text) -> Path | None:
+
+def outputPath(text, suffix=SUFFIX) -> Path | None:
     """The file that is meant, with its extension; None if nothing was entered."""
     text = text.strip()
     if not text:
         return None
     path = Path(text).expanduser()
-    return path if path.is_dir() or path.suffix.lower() == SUFFIX else path.with_name(path.name + SUFFIX)
+    return path if path.is_dir() or path.suffix.lower() == suffix else path.with_name(path.name + suffix)
 
 
 def pathRefusal(path) -> str:

@@ -64,7 +64,7 @@ class CompressionReport:
         :raises RuntimeError: it is.
         """
         kept = all(region.maxError <= region.allowedError for region in self.regions)
-        if not (kept if self.allowedError else self.identical):
+        if not (kept if self.regions else self.identical):
             raise RuntimeError(_("The restored volume differs from the original by more than was allowed, so no file "
                                  "was written. Please report this with the volume."))
 

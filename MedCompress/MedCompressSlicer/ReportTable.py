@@ -1,5 +1,6 @@
-"""The figures of a compression as a table node."""
+"""The figures of a compression as a table node, and as a table of the panel."""
 
+import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -29,6 +30,7 @@ def fillReportTable(tableNode, report):
     add(_("Region"), [row.name or _("whole volume") if row else _("whole volume") for row in rows])
     number(_("Voxels"), lambda row: row.voxels if row else report.samples)
     number(_("Changed voxels"), lambda row: row.changedVoxels if row else 0)
+    number(_("Bits spent"), lambda row: row.bits if row else 8 * report.compressedBytes)
     number(_("Allowed error"), lambda row: row.allowedError if row else 0)
     number(_("Largest error"), lambda row: row.maxError if row else 0)
     number(_("RMSE"), lambda row: row.rmse if row else 0)
@@ -51,6 +53,25 @@ def reportTable(name):
         if node.GetName() == name:
             return node
     return slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+
+
+def showReport(tableWidget, report):
+    """The most important of these figures in the panel.
+
+    :param tableWidget: QTableWidget of six columns.
+    :param report: CompressionReport, or None; without regions there is nothing that its summary would not say.
+    """
+    rows = report.regions if report is not None else ()
+    tableWidget.visible = bool(rows)
+    tableWidget.rowCount = len(rows)
+    for number, row in enumerate(rows):
+        texts = (row.name or _("whole volume"), f"{row.bits / 8e3:.1f}", str(row.maxError), f"{row.rmse:.2f}",
+                 _("exact") if row.psnr is None else f"{row.psnr:.1f}", "" if row.dice is None else f"{row.dice:.4f}")
+        for column, text in enumerate(texts):
+            item = qt.QTableWidgetItem(text)
+            item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter if column else qt.Qt.AlignVCenter)
+            tableWidget.setItem(number, column, item)
+    tableWidget.resizeColumnsToContents()
 
 
 def _finite(value):

@@ -10,23 +10,26 @@ from .Accuracy import accuracies
 _COMPRESSION_SHARE = 0.6  # of the progress
 
 
-def compressAndRestore(volume: mc.Volume, codec="auto", preset="", progressCallback=None, maxError=0, regions=None):
+def compressAndRestore(volume: mc.Volume, options, progressCallback=None, regions=None):
     """Compress in memory, restore, compare bit by bit.
 
     :param volume: what to compress.
-    :param codec: codec id, or "auto" to let the library choose.
-    :param preset: preset of the codec, its default one if empty.
+    :param options: `codec` ("auto" lets the library choose), `preset` (its default one if empty), `maxError` (by how
+        many stored units a voxel may be off; 0 is lossless) and `model` (file, or empty).
     :param progressCallback: called with a fraction from 0 to 1; may raise `MedCompressLib.Cancelled`.
-    :param maxError: by how many stored units a voxel may be off; 0 is lossless.
     :param regions: Regions with bounds of their own, or None.
     :return: the bytes of the file, the restored Volume, and the figures that a CompressionReport needs.
     :raises MedCompressLib.MedCompressError: unknown codec or preset, or a volume that the format cannot hold.
     """
     report = progressCallback or (lambda fraction: None)
+    maxError = options["maxError"]
+    lossy = bool(maxError) or regions is not None
     started = time.perf_counter()
-    data = mc.compress(volume, codec, preset or None, progress=lambda fraction: report(_COMPRESSION_SHARE * fraction),
-                       quality=mc.NearLossless(maxError) if maxError else None,
-                       roi=regions.regionOfInterest() if regions is not None else None)
+    data = mc.compress(volume, options["codec"], options["preset"] or None,
+                       progress=lambda fraction: report(_COMPRESSION_SHARE * fraction),
+                       quality=mc.NearLossless(maxError) if lossy else None,
+                       roi=regions.regionOfInterest() if regions is not None else None,
+                       model=options["model"] or None)
     compressed = time.perf_counter()
     restored = mc.decompress(data, progress=lambda fraction: report(
         _COMPRESSION_SHARE + (1.0 - _COMPRESSION_SHARE) * fraction))
@@ -43,5 +46,6 @@ def compressAndRestore(volume: mc.Volume, codec="auto", preset="", progressCallb
         "identical": restored.equals(volume),
         "quality": info["quality"],
         "allowedError": maxError,
-        "regions": [asdict(region) for region in accuracies(volume, restored, maxError, regions)] if maxError else [],
+        "regions": [asdict(region) for region in accuracies(volume, restored, maxError, regions,
+                                                            8 * len(data))] if lossy else [],
     }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from slicer.i18n import tr as _
 
 import MedCompressLib as mc
 
@@ -38,6 +39,13 @@ class Expectation:
         scale = samples / report.samples
         return cls(round(scale * report.compressedBytes), report.ratio, scale * report.compressSeconds,
                    scale * report.restoreSeconds)
+
+    def summary(self) -> str:
+        """The figures for the user."""
+        return _("Estimate from a sample: a file of about {size:.1f} MB, ratio {ratio:.1f}; at most {compress:.0f} s "
+                 "to compress and {restore:.0f} s to restore.").format(
+            size=self.compressedBytes / 1e6, ratio=self.ratio, compress=self.compressSeconds,
+            restore=self.restoreSeconds)
 
 
 def sampleIndices(shape, axes):

@@ -75,7 +75,7 @@ class SegmentROI:
         if reason:
             raise ValueError(reason)
         segmentation = self.segmentationNode.GetSegmentation()
-        _ensureReferenceGeometry(self.segmentationNode, volumeNode)
+        ensureReferenceGeometry(self.segmentationNode, volumeNode)
         shape = tuple(reversed(volumeNode.GetImageData().GetDimensions()))
         bits = Regions.emptyBits(shape, len(self.maxErrors))
         for index, segmentID in enumerate(self.maxErrors):
@@ -107,7 +107,7 @@ def _segmentID(segmentationNode, segment):
     return segmentation.GetSegmentIdBySegmentName(segment) or segment
 
 
-def _ensureReferenceGeometry(segmentationNode, volumeNode):
+def ensureReferenceGeometry(segmentationNode, volumeNode):
     """Surfaces without it would be converted on a grid of Slicer's choice, so fine that memory may run out."""
     segmentation = segmentationNode.GetSegmentation()
     labelmap = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()

@@ -9,6 +9,7 @@ Run as `PythonSlicer -m MedCompressSlicer.Worker job.json`. Imports neither slic
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,28 +17,68 @@ import numpy as np
 import MedCompressLib as mc
 from MedCompressSlicer.Regions import Regions
 from MedCompressSlicer.RoundTrip import compressAndRestore
+from MedCompressSlicer.SegmentLayers import SegmentLayers
+from MedCompressSlicer.StandardCodecs import measureStandardCodecs
 
 
 def run(job: dict) -> dict:
-    """Do one job.
+    """Do one job; the figures of its report."""
+    return _TASKS[job["task"]](job)
 
-    :param job: `voxels` (.npy file), `ijkToRAS`, `axes`, `sequence`, `metadata`, `codec`, `preset`, `compressed` (file
-        to write), `restored` (.npy file to write, empty for none), `maxError`, `segments` (null, or `bits` (.npy
-        file), `names`, `maxErrors` and `margin`, see Regions).
-    :return: the figures of the report.
+
+def _compress(job):
+    """Compress and restore one volume.
+
+    :param job: `volume` (see `_volume`), `options` (see compressAndRestore), `segments` (null, or `bits` (.npy file),
+        `names`, `maxErrors` and `margin`, see Regions), `segmentation` (null, or `layers` (.npy file), `described` and
+        its `place` in the metadata, see SegmentLayers), `compressed` (file to write), `restored` (.npy file to write,
+        empty for none).
+    :return: the figures of a CompressionReport.
     """
-    voxels = np.load(job["voxels"], mmap_mode="r")
-    sequence = mc.SequenceAxis(**job["sequence"]) if job["sequence"] else None
-    volume = mc.Volume(voxels, np.array(job["ijkToRAS"]), job["axes"], sequence, job["metadata"])
-    segments = job["segments"]
+    segments, segmentation = job["segments"], job["segmentation"]
     regions = segments and Regions(np.load(segments["bits"]), tuple(segments["names"]), tuple(segments["maxErrors"]),
                                    segments["margin"])
-    data, restored, figures = compressAndRestore(volume, job["codec"], job["preset"], _sayProgress, job["maxError"],
-                                                 regions)
+    if segmentation:
+        key, stored = segmentation["place"]
+        job["volume"]["metadata"][key][stored] = SegmentLayers(segmentation["described"],
+                                                     list(np.load(segmentation["layers"]))).asJSON()
+    data, restored, figures = compressAndRestore(_volume(job["volume"]), job["options"], _sayProgress, regions)
     Path(job["compressed"]).write_bytes(data)
     if job["restored"]:
         np.save(job["restored"], restored.voxels)
     return figures
+
+
+def _train(job):
+    """Train a model for the codec neural.
+
+    :param job: `volumes` (see `_volume`), `preset`, `steps` and `model` (file to write).
+    :return: the figures of a TrainingReport of the library.
+    """
+    from MedCompressLib.training import train
+
+    report = train(job["model"], [_volume(volume) for volume in job["volumes"]], job["preset"], job["steps"],
+                   progress=_sayProgress)
+    return asdict(report)
+
+
+def _standard(job):
+    """Compress a volume by what others offer.
+
+    :param job: `volume` (see `_volume`).
+    :return: `rows`, see StandardCodecs.
+    """
+    return {"rows": measureStandardCodecs(_volume(job["volume"]).as_frames(), _sayProgress)}
+
+
+_TASKS = {"compress": _compress, "train": _train, "standard": _standard}
+
+
+def _volume(described):
+    """A volume from its `voxels` (.npy file), `ijkToRAS`, `axes`, `sequence` and `metadata`."""
+    sequence = mc.SequenceAxis(**described["sequence"]) if described["sequence"] else None
+    return mc.Volume(np.load(described["voxels"], mmap_mode="r"), np.array(described["ijkToRAS"]), described["axes"],
+                     sequence, described["metadata"])
 
 
 def _sayProgress(fraction):

@@ -132,7 +132,7 @@ def test_comparison_from_the_panel_and_cancel(panel, fewPresets):
     assert not [name for name in os.listdir(slicer.app.temporaryPath) if name.startswith("MedCompress")]
     panel.ui.compareCodecsButton.click()
     end = time.monotonic() + 60
-    while panel._job is not None and time.monotonic() < end:
+    while panel.job is not None and time.monotonic() < end:
         slicer.app.processEvents()
         time.sleep(0.01)
     assert "table CT codecs" in panel.ui.resultLabel.text

@@ -106,6 +106,21 @@ def test_works_when_the_library_is_installed_elsewhere(tmp_path):
     assert run.stdout == "fine\n", run.stderr
 
 
+def test_sample_data(logic):
+    """Registered when Slicer has started, made without a download, and good for what the tutorial does with it."""
+    import numpy as np
+    import slicer
+
+    assert slicer.modules.sampleDataSourceCategories["MedCompress"]["title"] == "MedCompress"
+    (source,) = slicer.modules.sampleDataSources["MedCompress"]
+    assert source.uris == [] and Path(source.thumbnailFileName).is_file()
+    volume, segmentation = source.customDownloader(source)
+    assert volume.GetName() == source.sampleName and segmentation.GetSegmentation().GetNumberOfSegments() == 4
+    assert slicer.util.arrayFromVolume(volume).nbytes < 5e6
+    regions = logic.segmentROI(segmentation, ["liver", "spleen", "kidney", "spine"]).regions(volume)
+    assert all(1000 < np.count_nonzero(regions.mask(index)) for index in range(4))
+
+
 def test_module_test_passes_as_ctest_runs_it(scene):
     import MedCompress
 

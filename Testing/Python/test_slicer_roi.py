@@ -102,6 +102,51 @@ def test_margin(logic):
     assert errors[0].max() > 0
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_everything_outside_can_be_lossless(logic, background):
+    """Only what a segment allows is off, by what it allows; where a lossless one overlaps it, nothing is."""
+    ct = addVolume()
+    bone, tumor = box(), box(j=slice(8, 12), i=slice(8, 12))
+    roi = logic.segmentROI(addSegmentation(ct, bone=bone, tumor=tumor), {"bone": 6, "tumor": 0})
+    if background:
+        job = logic.startCompression(ct, restoreAs="B", roi=roi)
+        job.waitForFinished()
+        restored, report = job.restoredNode, job.report
+    else:
+        restored, report = logic.roundTrip(ct, roi=roi)
+        assert restored.GetName() == "CT lossy (error up to 6)"
+    errors = errorsOf(ct, restored)
+    assert errors[bone == 0].max() == 0 and errors[tumor == 1].max() == 0 and 0 < errors.max() <= 6
+    assert [(r.name, r.allowedError) for r in report.regions] == [("", 6), ("bone", 6), ("tumor", 0), ("outside", 0)]
+    assert "Exact: tumor, outside." in report.summary()
+
+
+def test_bits_spent(logic):
+    """The whole is the file; regions share it, a lossless one more for each voxel than a bounded one."""
+    ct = addVolume()
+    roi = logic.segmentROI(addSegmentation(ct, liver=box(), spleen=box(j=slice(18, 28))), {"liver": 0, "spleen": 6})
+    _restored, report = logic.roundTrip(ct, maxError=40, roi=roi)
+    whole, liver, spleen, outside = report.regions
+    assert whole.bits == 8 * report.compressedBytes
+    assert liver.bits + spleen.bits + outside.bits == pytest.approx(whole.bits, abs=3)
+    assert 2 * outside.bits / outside.voxels < spleen.bits / spleen.voxels < liver.bits / liver.voxels
+
+
+def test_bit_shares_of_known_noise(application):
+    """Of independent noise, which costs its entropy, the shares are those of the entropies."""
+    from MedCompressSlicer.BitShares import bitShares
+
+    generator = np.random.default_rng(0)
+    voxels = np.concatenate([generator.normal(0, scale, (2, 200, 200)) for scale in (4, 64)]).round().astype(np.int16)
+    masks = [np.zeros(voxels.shape, bool), np.zeros(voxels.shape, bool)]
+    masks[0][:2], masks[1][2:] = True, True
+    entropies = [np.log2(scale * np.sqrt(2 * np.pi * np.e)) for scale in (4, 64)]
+    shares = bitShares(voxels[None], 0, masks)
+    assert sum(shares) == pytest.approx(1)
+    assert shares[0] == pytest.approx(entropies[0] / sum(entropies), abs=0.03)
+    assert bitShares(voxels[None] * 0, 0, masks) == [0.5, 0.5], "nothing to share out"
+
+
 # Geometry ---------------------------------------------------------------------------------------------------------
 def test_segmentation_on_another_grid(logic):
     """A grid of half the spacing covers the same voxels."""
@@ -200,7 +245,7 @@ def test_mistakes(logic):
         with pytest.raises(ValueError, match="Select a segmentation"):
             logic.segmentROI(node, ["a"])
     roi = logic.segmentROI(segmentation, ["a"])
-    with pytest.raises(ValueError, match="give maxError"):
+    with pytest.raises(ValueError, match="allow an error outside"):
         logic.roundTrip(ct, roi=roi)
     for bad in (logic.segmentROI(segmentation, {"a": -1}), logic.segmentROI(segmentation, ["a"], margin=-1)):
         with pytest.raises(ValueError, match=r"whole number|margin"):

@@ -215,8 +215,9 @@ def _installPython(slicer):
             raise RuntimeError(f"SLICER_SOURCE={source} has no Base/Python/slicer: is it a checkout of Slicer?")
         slicer.__path__.append(str(folder))
         usesPythonQt(*(f"slicer.{name}" for name in _STANDINS))
-        usesPythonQt(*(f"slicer.parameterNodeWrapper.{m.name}"
-                       for m in pkgutil.iter_modules([str(folder / "parameterNodeWrapper")])))
+        usesPythonQt("SampleData", *(f"slicer.parameterNodeWrapper.{m.name}"
+                                     for m in pkgutil.iter_modules([str(folder / "parameterNodeWrapper")])))
+        sys.path.append(str(Path(source) / "Modules" / "Scripted" / "SampleData"))
         return
     for name in _STANDINS:
         full = f"{__package__}.{_STANDIN_FILES.get(name, name)}"
@@ -224,6 +225,7 @@ def _installPython(slicer):
         module = importlib.import_module(full)
         sys.modules[f"slicer.{name}"] = module
         setattr(slicer, name, module)
+    sys.modules["SampleData"] = importlib.import_module(f"{__package__}.sample_data")
 
 
 def _installPythonSlicer(folder):

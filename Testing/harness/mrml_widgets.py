@@ -40,17 +40,23 @@ class qMRMLNodeComboBox(qt.QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         self._combo = QtWidgets.QComboBox()
         layout.addWidget(self._combo)
-        self._scene, self._types, self._nodes, self._none = None, [], [None], False
+        self._scene, self._types, self._nodes, self._none, self._observed = None, [], [None], False, []
         self._combo.currentIndexChanged.connect(lambda index: self.currentNodeChanged.emit(self.currentNode()))
 
     def setMRMLScene(self, scene):
         import slicer
 
+        for tag in self._observed:
+            self._scene.RemoveObserver(tag)
+        self._observed.clear()
         self._scene = scene
         if scene is not None:
             for event in (slicer.vtkMRMLScene.NodeAddedEvent, slicer.vtkMRMLScene.NodeRemovedEvent,
                           slicer.vtkMRMLScene.EndCloseEvent, slicer.vtkMRMLScene.EndImportEvent):
-                scene.AddObserver(event, lambda caller, event: self._fill())
+                self._observed.append(scene.AddObserver(event, lambda caller, event: self._fill()))
+            # Observed on, a widget that is gone would keep alive the nodes that it has shown.
+            self.destroyed.connect(lambda *_, scene=scene, observed=self._observed, nodes=self._nodes: (
+                [scene.RemoveObserver(tag) for tag in observed], nodes.clear()))
         self._fill()
 
     def _fill(self):
@@ -59,7 +65,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._combo.clear()
         kind = self._types[0].replace("vtkMRML", "").replace("Node", "") if self._types else "node"
         self._combo.addItem("None" if self._none else f"Select a {kind}")
-        self._nodes = [None]
+        self._nodes[:] = [None]
         for className in self._types:
             found = self._scene.GetNodesByClass(className) if self._scene else None
             for index in range(found.GetNumberOfItems() if found else 0):
@@ -96,8 +102,42 @@ class qMRMLNodeComboBox(qt.QWidget):
                                    lambda s, value, n="_" + _name: setattr(s, n, value))
 
 
+class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
+    """Several nodes can be checked; they are shown one after the other, as the real one does in its closed state."""
+    locals().update(PYTHONQT)
+
+    checkedNodesChanged = Signal()
+
+    def __init__(self, parent=None):
+        self._checked = []
+        super().__init__(parent)
+
+    def _fill(self):
+        super()._fill()
+        kept = [node for node in self._checked if node in self._nodes]
+        self._combo.setItemText(0, ", ".join(node.GetName() for node in kept) or "None")
+        self._combo.setCurrentIndex(0)
+        if kept != self._checked:
+            self._checked = kept
+            self.checkedNodesChanged.emit()
+
+    def checkedNodes(self):
+        return tuple(node for node in self._nodes if node in self._checked)
+
+    def checkState(self, node):
+        return qt.Qt.Checked if node in self._checked else qt.Qt.Unchecked
+
+    def setCheckState(self, node, state):
+        if state == self.checkState(node) or node not in self._nodes:
+            return
+        self._checked = [*self._checked, node] if state == qt.Qt.Checked else [
+            other for other in self._checked if other is not node]
+        self._fill()
+        self.checkedNodesChanged.emit()
+
+
 # Named by Slicer's own parameterNodeWrapper; the panel uses none of them.
 OTHERS = [pythonQtClass(name, qt.QWidget) for name in
           ("qMRMLSliderWidget", "qMRMLSpinBox", "qMRMLRangeWidget", "qMRMLSubjectHierarchyTreeView",
            "qMRMLSubjectHierarchyComboBox")]
-ALL = [qMRMLWidget, qMRMLNodeComboBox, *OTHERS]
+ALL = [qMRMLWidget, qMRMLNodeComboBox, qMRMLCheckableNodeComboBox, *OTHERS]

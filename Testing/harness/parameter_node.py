@@ -11,16 +11,27 @@ import qt
 import slicer
 import vtk
 
-__all__ = ["parameterNodeWrapper"]
+__all__ = ["WithinRange", "parameterNodeWrapper"]
+
+
+class WithinRange:
+    """Annotation of a number that is bounded on both sides."""
+
+    def __init__(self, minimum, maximum):
+        self.minimum, self.maximum = minimum, maximum
+
+    def validate(self, value):
+        if not self.minimum <= value <= self.maximum:
+            raise ValueError(f"Value must be within range [{self.minimum}, {self.maximum}], is {value}")
 
 
 class _Value:
     """Text form of one plain type."""
 
-    def __init__(self, kind, default):
+    def __init__(self, kind, default, within=None):
         if kind not in (str, bool, int, float):
             raise TypeError(f"The headless Slicer has no serializer for {kind!r}.")
-        self.kind = kind
+        self.kind, self.within = kind, within
         self.default = kind() if default is None else default
 
     def isIn(self, node, name):
@@ -29,6 +40,8 @@ class _Value:
     def write(self, node, name, value):
         if not isinstance(value, self.kind):
             raise TypeError(f"Value must be of type {self.kind}, is type {type(value)} value {value!r}")
+        if self.within is not None:
+            self.within.validate(value)
         node.SetParameter(name, str(value))
 
     def read(self, node, name):
@@ -57,6 +70,30 @@ class _Node:
         return node.GetNodeReference(name)
 
 
+class _Nodes:
+    """List of node references, under the same names as Slicer's."""
+
+    def __init__(self, kind):
+        self.kind, self.default, self._element = kind, [], _Node(kind)
+
+    def isIn(self, node, name):
+        return node.HasParameter(f"{name}.len")
+
+    def write(self, node, name, values):
+        wasModified = node.StartModify()
+        before = int(node.GetParameter(f"{name}.len") or 0)
+        for index, value in enumerate(values):
+            self._element.write(node, f"{name}.{index}", value)
+        for index in range(len(values), before):
+            node.UnsetParameter(f"{name}.{index}")
+            node.RemoveNodeReferenceIDs(f"{name}.{index}")
+        node.SetParameter(f"{name}.len", str(len(values)))
+        node.EndModify(wasModified)
+
+    def read(self, node, name):
+        return [self._element.read(node, f"{name}.{index}") for index in range(int(node.GetParameter(f"{name}.len")))]
+
+
 class _Connector:
     """One widget and one parameter, both ways."""
 
@@ -82,6 +119,10 @@ def _connector(widget, serializer):
         return _Connector(widget, widget.stateChanged, lambda: widget.checked,
                           lambda value: setattr(widget, "checked", value))
     if (type(widget) is qt.QSpinBox and kind is int) or (type(widget) is qt.QDoubleSpinBox and kind is float):
+        # The real connectors set the range, and without a WithinRange take away the one that is in the .ui file.
+        lowest, highest = (-(2 ** 31), 2 ** 31 - 1) if kind is int else (float("-inf"), float("inf"))
+        within = serializer.within or WithinRange(lowest, highest)
+        widget.minimum, widget.maximum = within.minimum, within.maximum
         return _Connector(widget, widget.valueChanged, lambda: widget.value,
                           lambda value: setattr(widget, "value", value))
     if type(widget) is qt.QLineEdit and kind is str:
@@ -167,10 +208,15 @@ def parameterNodeWrapper(cls):
     """Class decorator: typed attributes kept in a vtkMRMLScriptedModuleNode."""
     parameters = {}
     for name, kind in typing.get_type_hints(cls, include_extras=True).items():
-        if isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
+        kind, *annotations = typing.get_args(kind) if typing.get_origin(kind) is typing.Annotated else (kind,)
+        if any(not isinstance(annotation, WithinRange) for annotation in annotations):
+            raise TypeError(f"The headless Slicer has no serializer for {annotations!r}.")
+        if typing.get_origin(kind) is list:
+            parameters[name] = _Nodes(*typing.get_args(kind))
+        elif isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
             parameters[name] = _Node(kind)
         else:
-            parameters[name] = _Value(kind, getattr(cls, name, None))
+            parameters[name] = _Value(kind, getattr(cls, name, None), *annotations)
     members = {name: property(lambda self, name=name: self.getValue(name),
                               lambda self, value, name=name: self.setValue(name, value)) for name in parameters}
     return type(cls.__name__, (_Wrapper,), {"__doc__": cls.__doc__, "__module__": cls.__module__,

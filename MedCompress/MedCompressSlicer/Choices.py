@@ -1,0 +1,40 @@
+"""Combo boxes whose items depend on the library, or are stored in the scene under other names than they are shown."""
+
+
+def showChoices(comboBox, choices, chosen):
+    """Show choices and select one, the first if the wanted one is not there; tell nobody.
+
+    :param choices: dict from what is stored to what is shown.
+    :param chosen: what is stored.
+    :return: what is selected; empty if there is nothing to choose.
+    """
+    wasBlocked = comboBox.blockSignals(True)
+    if [comboBox.itemText(index) for index in range(comboBox.count)] != list(choices.values()):
+        comboBox.clear()
+        comboBox.addItems(list(choices.values()))
+    stored = list(choices)
+    comboBox.currentIndex = stored.index(chosen) if chosen in stored else 0 if stored else -1
+    comboBox.blockSignals(wasBlocked)
+    return choiceOf(comboBox, choices)
+
+
+def choiceOf(comboBox, choices):
+    """What is selected, as it is stored; empty if nothing is."""
+    index = comboBox.currentIndex
+    return list(choices)[index] if 0 <= index < len(choices) else ""
+
+
+def enable(widget, reason, toolTip):
+    """Let a widget be used, or not, and let its tool tip say why.
+
+    :param reason: why it cannot be used: one sentence, empty if it can.
+    :param toolTip: what it is for.
+    """
+    widget.enabled = not reason
+    widget.toolTip = reason or toolTip
+
+
+def showPath(pathLineEdit, path):
+    """Show a path, unless it is shown already: setting it would move the cursor."""
+    if pathLineEdit.currentPath != path:
+        pathLineEdit.currentPath = path

@@ -1,0 +1,92 @@
+"""How a volume is to be compressed, whether it may be, and what goes into the file with it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+from .Lossy import lossyName, lossyProperties, lossyRefusal
+from .SegmentROI import SegmentROI
+from .SequenceNode import describe, frameOf, refusalOf
+
+_MODEL_CODEC = "neural"
+
+
+@dataclass(frozen=True)
+class CompressionSettings:
+    """All choices of a user.
+
+    codec - Codec ID, or "auto", which lets the library choose.
+    preset - Preset of the codec, its default one if empty.
+    maxError - By how many stored units (HU in a CT) a voxel may be off where no segment says otherwise; 0 for not at
+    all.
+    roi - SegmentROI: segments with bounds of their own, or None.
+    force - Compress mammograms with loss, too.
+    model - File of a model trained for the codec neural; empty for the one that everybody has.
+    segmentation - Segmentation node whose segments travel in the file, or None.
+    """
+
+    codec: str = "auto"
+    preset: str = ""
+    maxError: int = 0
+    roi: SegmentROI | None = None
+    force: bool = False
+    model: str = ""
+    segmentation: object = None
+
+    @property
+    def largestError(self) -> int:
+        """Allowed anywhere."""
+        return max([self.maxError, *(self.roi.maxErrors.values() if self.roi is not None else ())])
+
+    @property
+    def lossy(self) -> bool:
+        """Whether any voxel may be off."""
+        return self.largestError != 0
+
+    def refusal(self, node) -> str:
+        """Why a volume or sequence node cannot be compressed like this: one sentence, empty if it can."""
+        reason = refusalOf(node) or self._modelRefusal()
+        if reason:
+            return reason
+        if self.lossy:
+            return lossyRefusal(node, frameOf(node), self.codec, self.roi, self.force)
+        if self.roi is not None:
+            return self.roi.refusal() or _(
+                "All of these segments are lossless, and so is what lies outside: allow an error outside (maxError) or "
+                "in a segment.")
+        return ""
+
+    def _modelRefusal(self):
+        if not self.model:
+            return ""
+        if self.codec not in ("auto", _MODEL_CODEC):
+            return _("The codec {codec} uses no model; choose neural, or clear the model.").format(codec=self.codec)
+        if not Path(self.model).is_file():
+            return _("There is no model {path}; choose another, or clear it.").format(path=self.model)
+        return ""
+
+    def properties(self, node) -> dict:
+        """What is stored with the voxels of a volume or sequence node, if it may be compressed like this.
+
+        :raises ValueError: it may not; the message says why.
+        """
+        reason = self.refusal(node)
+        if reason:
+            raise ValueError(reason)
+        properties = describe(node)
+        if not self.lossy:
+            return properties
+        properties = lossyProperties(properties)
+        return properties if self.roi is None else {**properties, "segmentsOfInterest": self.roi.describe()}
+
+    def forWorker(self) -> dict:
+        """What the library needs, as plain JSON."""
+        return {"codec": self.codec, "preset": self.preset, "maxError": self.maxError, "model": self.model}
+
+    def restoredName(self, node) -> str:
+        """How the restored volume is called by default; where voxels may be off, the name tells by how much."""
+        if self.lossy:
+            return lossyName(node.GetName(), self.largestError)
+        return _("{name} restored").format(name=node.GetName())
+
