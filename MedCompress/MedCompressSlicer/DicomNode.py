@@ -5,7 +5,6 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedCompressLib.container import START_LENGTH, is_archive
-from MedCompressLib.dicom_archive import Archive
 
 INSTANCE_UIDS = "DICOM.instanceUIDs"
 _SERIES = ("SeriesDescription", "SeriesDate", "SeriesTime", "ContentDate", "ContentTime", "Manufacturer")
@@ -24,6 +23,8 @@ def isArchive(path) -> bool:
 def seriesHeader(path, seriesUID):
     """Data set, without the image, of the first file of that series in an archive."""
     import pydicom
+
+    from MedCompressLib.dicom_archive import Archive
 
     with open(path, "rb") as file:
         for archived in Archive(file, 1).files:

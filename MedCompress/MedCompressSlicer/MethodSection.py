@@ -40,9 +40,10 @@ class MethodSection:
         enable(ui.modelPathLineEdit, "" if codec == MODEL_CODEC else
                _("Only the codec {codec} uses a model.").format(codec=MODEL_CODEC), self._toolTips["modelPathLineEdit"])
         showPath(ui.modelPathLineEdit, parameters.model)
-        ui.presetDescriptionLabel.text = presets.get(preset) or (
+        sentence = presets.get(preset) or (
             _("Chooses the codec that suits the volume.") if parameters.quality == "lossless"
             else _("Uses the codec neural, which keeps the bound on the error."))
+        ui.presetDescriptionLabel.text = sentence[:1].upper() + sentence[1:]
 
     def use(self, preset, model):
         """Choose a model of the user."""

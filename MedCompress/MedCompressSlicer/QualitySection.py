@@ -40,6 +40,7 @@ class QualitySection:
         showChoices(ui.outsideComboBox, self._outsides, parameters.outside)
         ui.maxErrorSpinBox.suffix = " " + units if units else ""
         self._table.show(parameters.segmentation, parameters.segmentBounds, units)
+        ui.segmentsTable.visible = parameters.segmentation is not None
         lossless = "" if self.lossy else _("Everything is lossless; choose another quality.")
         noSegmentation = "" if parameters.segmentation else _("Select a segmentation.")
         exactOutside = self.hasRegions and parameters.outside == "lossless"

@@ -6,6 +6,9 @@ import vtk
 from slicer.i18n import tr as _
 
 
+_SHOWN_ROWS = 8  # of the panel, without scrolling
+
+
 def fillReportTable(tableNode, report):
     """Replace what is in a table by the figures of a report: the whole volume in the first row, then its regions.
 
@@ -72,6 +75,9 @@ def showReport(tableWidget, report):
             item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter if column else qt.Qt.AlignVCenter)
             tableWidget.setItem(number, column, item)
     tableWidget.resizeColumnsToContents()
+    tableWidget.resizeRowsToContents()
+    height = tableWidget.horizontalHeader().height + 4
+    tableWidget.minimumHeight = height + sum(tableWidget.rowHeight(row) for row in range(min(len(rows), _SHOWN_ROWS)))
 
 
 def _finite(value):

@@ -8,8 +8,8 @@ from slicer.i18n import tr as _
 
 CATEGORY = "MedCompress"
 NAME = "MedCompressPhantom"
-_SHAPE = (48, 160, 192)
-_SPACING = (2.5, 1.25, 1.25)
+_SHAPE = (40, 128, 160)
+_SPACING = (3.0, 1.5, 1.5)
 # Center and half axes in (k, j, i) as shares of the half lengths, HU, color.
 _ORGANS = {
     "liver": ((0.0, -0.1, -0.4), (0.7, 0.45, 0.35), 110, (0.87, 0.51, 0.40)),

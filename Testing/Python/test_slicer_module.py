@@ -14,10 +14,10 @@ pytest_plugins = ["harness.fixtures"]
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def runPython(code):
+def runPython(code, **environment):
     """Run code in a fresh interpreter that finds nothing of this project but Testing/."""
-    return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120,
-                          env={**os.environ, "PYTHONPATH": str(PROJECT / "Testing")}, cwd=PROJECT.anchor)
+    return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "PYTHONPATH": str(PROJECT / "Testing"), **environment}, cwd=PROJECT.anchor)
 
 
 def test_classes_that_slicer_looks_for(application):
@@ -49,10 +49,11 @@ def test_module_folder_holds_only_modules():
     assert names == ["MedCompress.py", "MedCompressDICOMPlugin.py"]
 
 
-def test_import_is_fast_and_loads_nothing_heavy():
+def test_import_is_fast_and_loads_nothing_heavy(tmp_path):
     """From a source checkout, in a process that has what Slicer has loaded anyway.
 
-    Processor time, because a busy machine stretches the other; the best of up to three tries.
+    Processor time, and measured by that of other imports, because a busy machine stretches both; the best of up to
+    three tries, of which all but the first find compiled files, as in an installed Slicer.
     """
     code = f"""
         import sys, time
@@ -63,16 +64,19 @@ def test_import_is_fast_and_loads_nothing_heavy():
         assert not any("MedCompress" in path for path in sys.path)
         begin = time.process_time()
         loadModule({str(PROJECT / "MedCompress" / "MedCompress.py")!r})
-        print("seconds", time.process_time() - begin)
+        ours = time.process_time() - begin
+        begin = time.process_time()
+        import asyncio, ensurepip, http.server, imaplib, sqlite3, wsgiref.simple_server, xmlrpc.client
+        print("ratio", ours / (time.process_time() - begin))
         print("heavy", [m for m in ("torch", "constriction", "pydicom", "SimpleITK", "scipy") if m in sys.modules])
         """
     for _attempt in range(3):
-        run = runPython(code)
+        run = runPython(code, PYTHONDONTWRITEBYTECODE="", PYTHONPYCACHEPREFIX=str(tmp_path))
         assert "heavy []" in run.stdout, run.stdout + run.stderr
-        seconds = float(re.search(r"seconds ([\d.e-]+)", run.stdout).group(1))
-        if seconds < 0.2:
+        ratio = float(re.search(r"ratio ([\d.e-]+)", run.stdout).group(1))
+        if ratio < 3:
             return
-    raise AssertionError(f"importing MedCompress.py takes {seconds:.2f} s")
+    raise AssertionError(f"importing MedCompress.py takes {ratio:.2f} times as long as some of Python's own modules")
 
 
 def test_worker_does_not_need_slicer():

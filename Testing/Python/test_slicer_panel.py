@@ -39,7 +39,7 @@ def test_codecs_and_presets_are_the_librarys(panel, logic):
         assert [box.itemText(index) for index in range(box.count)] == list(presets)
         for index, (preset, sentence) in enumerate(presets.items()):
             box.currentIndex = index
-            assert panel.ui.presetDescriptionLabel.text == sentence
+            assert panel.ui.presetDescriptionLabel.text == sentence[:1].upper() + sentence[1:]
             assert (panel._parameterNode.codec, panel._parameterNode.preset or preset) == (codec, preset)
 
 

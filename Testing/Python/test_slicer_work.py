@@ -275,9 +275,10 @@ def test_screenshots(panel, tmp_path):
     widget = panel._uiWidget
 
     def grab(name):
-        panel.parent.resize(480, 100)    # no higher than it has to be
+        panel.parent.resize(480, 1200)
         processEvents(0.1)
-        picture = widget.grab()
+        bottom = panel.ui.trainingCollapsibleButton.geometry.bottom()
+        picture = widget.grab(qt.QRect(0, 0, widget.width, bottom + 12))
         assert picture.save(str(folder / f"Screenshot-{name}.png"))
         image = picture.toImage()
         colors = {image.pixel(x, y) for x in range(0, image.width(), 3) for y in range(0, image.height(), 3)}
