@@ -1,4 +1,6 @@
-"""Combo boxes whose items depend on the library, or are stored in the scene under other names than they are shown."""
+"""What several parts of the panel do with their widgets."""
+
+_SHOWN_ROWS = 8  # of a table, without scrolling
 
 
 def showChoices(comboBox, choices, chosen):
@@ -32,6 +34,13 @@ def enable(widget, reason, toolTip):
     """
     widget.enabled = not reason
     widget.toolTip = reason or toolTip
+
+
+def fitHeight(tableWidget):
+    """Make a table as high as its rows are, up to some; the rest is scrolled to."""
+    rows = range(min(tableWidget.rowCount, _SHOWN_ROWS))
+    height = tableWidget.horizontalHeader().height + 4 + sum(tableWidget.rowHeight(row) for row in rows)
+    tableWidget.minimumHeight = tableWidget.maximumHeight = height
 
 
 def showPath(pathLineEdit, path):

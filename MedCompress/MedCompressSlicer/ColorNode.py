@@ -25,6 +25,7 @@ def findOrAddColorNode(described: dict):
         return None
     scene, colors = slicer.mrmlScene, described.get("colors")
     named = scene.GetNodesByClassByName("vtkMRMLColorNode", described["name"])
+    named.UnRegister(None)  # the collection is the caller's
     candidates = [scene.GetNodeByID(described["id"]), *(named.GetItemAsObject(i) for i in range(
         named.GetNumberOfItems()))]
     for node in candidates:

@@ -21,6 +21,7 @@ class PanelWork:
         """
         self.job, self._ui, self._onChanged, self._started = None, ui, onChanged, 0.0
         ui.progressBar.visible = False
+        self.say("")
 
     def start(self, makeJob, onDone):
         """Start a job.
@@ -33,7 +34,7 @@ class PanelWork:
         self._started = time.monotonic()
         self._ui.progressBar.value = 0
         self._ui.progressBar.visible = True
-        self._ui.resultLabel.text = _("Preparing...")
+        self.say(_("Preparing..."))
         self._onChanged()
 
     def cancel(self):
@@ -41,24 +42,29 @@ class PanelWork:
         if self.job is not None:
             self.job.cancel()
 
+    def say(self, text):
+        """Show what there is to say; empty for nothing."""
+        self._ui.resultLabel.text = text
+        self._ui.resultLabel.visible = bool(text)
+
     def _onProgress(self, fraction):
         self._ui.progressBar.value = round(1000 * fraction)
         elapsed = time.monotonic() - self._started
         if 0.05 < fraction < 1.0 and elapsed > 1.0:
-            self._ui.resultLabel.text = _("Working, about {time} left...").format(
-                time=_durationText(elapsed * (1.0 - fraction) / fraction))
+            self.say(_("Working, about {time} left...").format(
+                time=_durationText(elapsed * (1.0 - fraction) / fraction)))
         else:
-            self._ui.resultLabel.text = _("Working...")
+            self.say(_("Working..."))
 
     def _onFinished(self, job, onDone):
         self.job = None
         self._ui.progressBar.visible = False
         if job.state is JobState.DONE:
-            self._ui.resultLabel.text = onDone(job)
+            self.say(onDone(job))
         elif job.state is JobState.CANCELLED:
-            self._ui.resultLabel.text = _("Canceled.")
+            self.say(_("Canceled."))
         else:
-            self._ui.resultLabel.text = _("Failed: {reason}").format(reason=job.error)
+            self.say(_("Failed: {reason}").format(reason=job.error))
         self._onChanged()
         if job.state is JobState.FAILED:
             slicer.util.errorDisplay(_("The work could not be done.") + "\n\n" + job.error)

@@ -5,8 +5,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-
-_SHOWN_ROWS = 8  # of the panel, without scrolling
+from .Choices import fitHeight
 
 
 def fillReportTable(tableNode, report):
@@ -76,8 +75,7 @@ def showReport(tableWidget, report):
             tableWidget.setItem(number, column, item)
     tableWidget.resizeColumnsToContents()
     tableWidget.resizeRowsToContents()
-    height = tableWidget.horizontalHeader().height + 4
-    tableWidget.minimumHeight = height + sum(tableWidget.rowHeight(row) for row in range(min(len(rows), _SHOWN_ROWS)))
+    fitHeight(tableWidget)
 
 
 def _finite(value):

@@ -1,4 +1,4 @@
-"""The sample of the module in Slicer's Sample Data: a CT-like volume and its segmentation, made here, not downloaded."""
+"""The module's entry in Slicer's Sample Data: a CT-like volume and its segmentation, made here, not downloaded."""
 
 import os
 

@@ -9,6 +9,8 @@ from slicer.util import VTKObservationMixin
 
 from MedCompressLib.quality import MAX_ERROR
 
+from .Choices import fitHeight
+
 _BACKGROUND, _LOSSLESS, _BOUNDED = range(3)
 _DEFAULT_BOUND = 5
 
@@ -99,6 +101,7 @@ class SegmentTable(VTKObservationMixin):
             self._table.setCellWidget(number, 1, choice)
             self._table.setCellWidget(number, 2, bound)
             self._rows.append((segmentID, name, choice, bound))
+        fitHeight(self._table)
 
     def _changed(self, value=0):
         if not self._showing:

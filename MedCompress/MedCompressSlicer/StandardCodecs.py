@@ -53,7 +53,8 @@ def _imageCodecs():
     """Name, encoder and decoder of each that is installed."""
     images, jpegLS = _installed("imagecodecs"), _installed("jpeg_ls")
     if images is None:
-        return [("JPEG-LS", lambda part: bytes(jpegLS.encode_array(part)), jpegLS.decode)] if jpegLS else []
+        return [("JPEG-LS", lambda part: bytes(jpegLS.encode_array(part)),
+                 lambda data: jpegLS.decode(np.frombuffer(data, np.uint8)))] if jpegLS else []
     options = {"jpegls": ("JPEG-LS", {}), "jpeg2k": ("JPEG 2000", {"reversible": True, "codecformat": "j2k",
                                                                   "level": 0}),
                "jpegxl": ("JPEG XL", {"lossless": True, "effort": 7})}

@@ -91,7 +91,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndClose(self, caller, event) -> None:
         """Called just after the scene is closed."""
-        self.ui.resultLabel.text = ""
+        self._work.say("")
         showReport(self.ui.reportTable, None)
         if self.parent.isEntered:
             self.initializeParameterNode()

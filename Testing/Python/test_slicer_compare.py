@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from harness.driving import leftovers, waitForJob
 
 pytest_plugins = ["harness.fixtures"]
 
@@ -107,20 +108,50 @@ def test_codecs_are_compared_in_table_and_plot(logic, fewPresets):
     table = comparison.tableNode.GetTable()
     rows = [[table.GetValue(row, column) for column in range(4)] for row in range(table.GetNumberOfRows())]
     methods = [(row[0].ToString(), row[1].ToDouble()) for row in rows]
-    assert methods == [("gzip -6", 0), ("raw plain", 0), ("wavelet default", 0),
+    standard = [("gzip -6", 0), *((name, 0) for name in ("JPEG-LS", "JPEG 2000", "JPEG XL"))]
+    assert methods == [*standard, ("raw plain", 0), ("wavelet default", 0),
                        *(("neural fast", bound) for bound in (1, 2, 5, 10, 20))]
     assert all(16 / row[2].ToDouble() == pytest.approx(row[3].ToDouble()) for row in rows)
-    bits = [row[2].ToDouble() for row in rows[3:]]
+    bits = [row[2].ToDouble() for row in rows[-5:]]
     assert bits == sorted(bits, reverse=True), "larger errors, smaller files"
     series = slicer.mrmlScene.GetNodeByID(comparison.chartNode.GetNthPlotSeriesNodeID(0))
     curve = series.GetTableNode().GetTable()
     assert [curve.GetColumnByName(series.GetYColumnName()).GetValue(row) for row in range(5)] == bits
 
 
-def test_comparison_from_the_panel_and_cancel(panel, fewPresets):
-    import os
-    import time
+@pytest.mark.parametrize("dtype, shape, expected", [
+    ("int16", (1, 3, 20, 24), ["gzip -6", "JPEG-LS", "JPEG 2000", "JPEG XL"]),
+    ("uint8", (2, 2, 20, 24), ["gzip -6", "JPEG-LS", "JPEG 2000", "JPEG XL"]),
+    ("float32", (1, 3, 20, 24), ["gzip -6"]), ("int32", (1, 3, 20, 24), ["gzip -6"])])
+def test_standard_codecs(application, dtype, shape, expected):
+    """Those that are installed and can hold the voxels; what they give back has been compared."""
+    from MedCompressSlicer.StandardCodecs import measureStandardCodecs
 
+    pytest.importorskip("imagecodecs")
+    values = np.random.default_rng(0).integers(0, 100, shape)
+    voxels = (values * (1000 if dtype == "int32" else 1) - (50 if dtype == "int16" else 0)).astype(dtype)
+    fractions = []
+    rows = measureStandardCodecs(voxels, fractions.append)
+    assert [row[0] for row in rows] == expected and fractions[-1] == 1
+    assert all(0 < size < 2 * voxels.nbytes and compress > 0 and restore > 0 for _n, size, compress, restore in rows)
+
+
+@pytest.mark.parametrize("missing, expected", [
+    (("imagecodecs",), ["gzip -6", "JPEG-LS"]), (("imagecodecs", "jpeg_ls"), ["gzip -6"])])
+def test_standard_codecs_that_are_not_installed(application, monkeypatch, missing, expected):
+    """As Slicer comes: pyjpegls alone, or not even that."""
+    import sys
+
+    from MedCompressSlicer.StandardCodecs import measureStandardCodecs
+
+    pytest.importorskip("jpeg_ls")
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
+    voxels = np.random.default_rng(0).integers(0, 300, (1, 2, 20, 24)).astype(np.int16)
+    assert [row[0] for row in measureStandardCodecs(voxels)] == expected
+
+
+def test_comparison_from_the_panel_and_cancel(panel, fewPresets):
     import slicer
 
     panel._parameterNode.inputVolume = addVolume(np.random.default_rng(0).random((6, 20, 20)).astype(np.float32))
@@ -129,11 +160,10 @@ def test_comparison_from_the_panel_and_cancel(panel, fewPresets):
     panel.ui.applyButton.click()
     assert panel.ui.resultLabel.text == "Canceled." and panel.ui.compareCodecsButton.enabled is True
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 0
-    assert not [name for name in os.listdir(slicer.app.temporaryPath) if name.startswith("MedCompress")]
+    assert leftovers() == []
     panel.ui.compareCodecsButton.click()
-    end = time.monotonic() + 60
-    while panel.job is not None and time.monotonic() < end:
-        slicer.app.processEvents()
-        time.sleep(0.01)
+    waitForJob(panel)
     assert "table CT codecs" in panel.ui.resultLabel.text
-    assert slicer.util.getNode("CT codecs").GetTable().GetNumberOfRows() == 3, "floats have no bound"
+    table = slicer.util.getNode("CT codecs").GetTable()
+    names = [table.GetValue(row, 0).ToString() for row in range(table.GetNumberOfRows())]
+    assert names == ["gzip -6", "raw plain", "wavelet default"], "floats have no bound"

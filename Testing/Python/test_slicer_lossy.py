@@ -139,7 +139,7 @@ def test_accuracy_of_known_differences(application):
     bits[:, :, :10] = 1
     regions = Regions(bits, ("left",), (100,))
     whole, left, outside = accuracies(mc.Volume(original, np.diag([3.0, 1, 1, 1])),
-                                      mc.Volume(decoded, np.diag([3.0, 1, 1, 1])), 100, regions)
+                                      mc.Volume(decoded, np.diag([3.0, 1, 1, 1])), 100, regions, 8000)
     assert (whole.voxels, whole.changedVoxels, whole.maxError, whole.meanChange) == (8000, 200, 100, 0)
     assert whole.dice == pytest.approx(0.9) and whole.hausdorff95 == pytest.approx(3.0)
     assert (left.name, left.voxels, left.changedVoxels) == ("left", 4000, 100)

@@ -68,6 +68,8 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._nodes[:] = [None]
         for className in self._types:
             found = self._scene.GetNodesByClass(className) if self._scene else None
+            if found is not None:
+                found.UnRegister(None)    # the collection is the caller's, and would keep all these nodes
             for index in range(found.GetNumberOfItems() if found else 0):
                 node = found.GetItemAsObject(index)
                 if node not in self._nodes and not node.GetHideFromEditors():
