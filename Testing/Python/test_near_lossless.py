@@ -148,6 +148,19 @@ def test_every_region_keeps_its_own_bound():
     assert quality["reached"]["regions"][1]["voxels"] == np.count_nonzero(labels == 7)
 
 
+def test_everything_outside_regions_can_be_exact():
+    """A bound of 0 counts for what is in no region; with it everywhere the file is lossless."""
+    volume = np.random.default_rng(3).normal(100, 30, (4, 30, 32)).astype(np.int16)
+    labels = np.zeros(volume.shape, np.uint8)
+    labels[:, 5:20, 5:20] = 1
+    data = mc.compress(volume, quality=mc.NearLossless(0), roi=mc.RegionOfInterest(labels, {1: 6}))
+    errors = np.abs(mc.decompress(data).voxels.astype(int) - volume)
+    assert errors[labels == 0].max() == 0 and 0 < errors[labels == 1].max() <= 6
+    assert mc.info(data)["quality"]["regions"] == [0, 6]
+    data = mc.compress(volume, quality=mc.NearLossless(0), roi=mc.RegionOfInterest(labels))
+    assert mc.info(data)["quality"] == {"kind": "lossless"}
+
+
 def test_region_counts_for_every_frame():
     frames = np.stack([scan().voxels + 10 * t for t in range(3)])
     mask = ball((6, 20, 24), (3, 9, 12), 5)
