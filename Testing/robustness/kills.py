@@ -27,8 +27,11 @@ from MedCompressLib import Volume, read, verify, write  # noqa: E402
 SHAPE = (12, 48, 48)
 
 
-def volume(seed: int) -> Volume:
+def volume(seed: int, codec: str) -> Volume:
+    """Something for the codec to do: labels for "runs", a noisy image for all others."""
     k, j, i = np.indices(SHAPE)
+    if codec == "runs":
+        return Volume(((k // 4 + (j + i // 5) // 9 + seed) % 5).astype(np.uint8), metadata={"seed": seed})
     noise = np.random.default_rng(seed).normal(0, 5, SHAPE)
     return Volume((300 * np.sin(k / 3 + seed) + 9 * j - 4 * i + noise).astype(np.int16), metadata={"seed": seed})
 
@@ -51,7 +54,7 @@ def kill_writers(folder: Path, count: int, seed: int, codec: str) -> Counter:
     A writer that is done before the signal comes does not count as killed.
     """
     path = folder / "volume.mcz"
-    old, new = volume(1), volume(2)
+    old, new = volume(1, codec), volume(2, codec)
     write(path, old, codec, threads=1)
     old_bytes = path.read_bytes()
     results: Counter = Counter()
