@@ -60,7 +60,7 @@ def measurements(volume: Volume, folder: Path) -> list[Callable[[], Result]]:
     """What is to be measured: gzip NRRD, then each codec that suits the volume and is installed."""
     measures = [lambda: measure_gzip_nrrd(volume, folder / "gzip.nrrd")]
     is_label_map = choose_codec(volume.as_frames()) == "runs"
-    for codec_id in codec_ids():
+    for codec_id in codec_ids(research=False):
         if codec_id == "raw" or (codec_id == "runs" and not is_label_map):
             continue
         try:

@@ -52,10 +52,11 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
     def presetsByCodec() -> dict[str, dict[str, str]]:
         """What the library offers: codec id to preset name to a sentence on it. The first preset is the default.
 
-        A codec is left out when a Python package that it cannot do without is not installed.
+        A codec is left out when a Python package that it cannot do without is not installed, or when it is there for
+        research only: files of those are read, but to write them is left to the command line.
         """
         presets = {}
-        for codec in codec_ids():
+        for codec in codec_ids(research=False):
             try:
                 presets[codec] = dict(get_codec(codec).presets)
             except ImportError:

@@ -101,12 +101,13 @@ class Codec(ABC):
         """The slab again: an int32 array of `shape`. Raise FormatError on a payload that cannot be one."""
 
 
-_MODULES = {"wavelet": ".wavelet", "neural": ".neural", "runs": ".runs", "raw": ".raw"}
+_MODULES = {"wavelet": ".wavelet", "neural": ".neural", "runs": ".runs", "raw": ".raw", "nagoor": ".nagoor"}
+_RESEARCH = {"nagoor"}
 
 
-def codec_ids() -> list[str]:
-    """Ids of all codecs, the default one first."""
-    return list(_MODULES)
+def codec_ids(research: bool = True) -> list[str]:
+    """Ids of all codecs, the default one first; with or without those that are there to be compared with."""
+    return [codec_id for codec_id in _MODULES if research or codec_id not in _RESEARCH]
 
 
 def get_codec(codec_id: str) -> type[Codec]:

@@ -10,7 +10,7 @@ from MedCompressLib.cli import main
 @pytest.fixture(autouse=True)
 def quick_codecs(monkeypatch):
     """The neural codec has its own tests; here it would only take time."""
-    monkeypatch.setattr(demo, "codec_ids", lambda: ["wavelet", "runs", "raw"])
+    monkeypatch.setattr(demo, "codec_ids", lambda research: ["wavelet", "runs", "raw"])
 
 
 def test_the_scan_that_comes_with_nibabel(capsys):

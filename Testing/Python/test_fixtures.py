@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import reference
 import surgery
-from fixtures.make import CODECS, METADATA, OBLIQUE, sha256_of_voxels
+from fixtures.make import CODECS, METADATA, OBLIQUE, RESEARCH, sha256_of_voxels
 
 import MedCompressLib as mc
 from MedCompressLib.codecs import get_codec
@@ -48,8 +48,8 @@ def test_the_folder_holds_what_the_manifest_says():
 
 def test_they_cover_the_format():
     entries = list(MANIFEST.values())
-    assert {entry["codec"] for entry in entries} == set(CODECS)
-    assert {(codec, preset) for codec in CODECS for preset in get_codec(codec).presets} <= {
+    assert {entry["codec"] for entry in entries} == {*CODECS, *RESEARCH}
+    assert {(codec, preset) for codec in CODECS + RESEARCH for preset in get_codec(codec).presets} <= {
         (entry["codec"], entry["preset"]) for entry in entries}
     assert {entry["axes"] for entry in entries} == {"kji", "kjic", "tkji", "tkjic"}
     assert {entry["dtype"] for entry in entries} == {

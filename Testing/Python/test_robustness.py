@@ -255,7 +255,7 @@ def test_killed_writers(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked to be killed")
-@pytest.mark.parametrize("codec", codec_ids())
+@pytest.mark.parametrize("codec", codec_ids(research=False))
 def test_fifty_killed_writers(tmp_path, codec):
     results = kill_writers(tmp_path, 50, SEED, codec)
     print(dict(results))

@@ -22,7 +22,8 @@ spec.loader.exec_module(make_golden)
 def test_there_is_a_stream_of_every_codec_and_preset():
     stored = {path.stem for path in selftest.GOLDEN_FOLDER.glob("*.mcz")}
     assert stored == set(make_golden.volumes())
-    compressing = {(codec, preset) for codec in codec_ids() if codec != "raw" for preset in get_codec(codec).presets}
+    compressing = {(codec, preset) for codec in codec_ids(research=False) if codec != "raw"
+                   for preset in get_codec(codec).presets}
     assert compressing <= {tuple(name.split("-")[:2]) for name in stored}
 
 

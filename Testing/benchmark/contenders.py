@@ -269,8 +269,8 @@ class Tomoz(Contender):
 
 def all_contenders() -> list[Contender]:
     """Ours first, then from the oldest to the newest rival."""
-    ours = [MedCompress(codec, preset, label_maps=codec == "runs") for codec in codec_ids() if codec != "raw"
-            for preset in get_codec(codec).presets]
+    ours = [MedCompress(codec, preset, label_maps=codec == "runs") for codec in codec_ids(research=False)
+            if codec != "raw" for preset in get_codec(codec).presets]
     jpegxl = [SliceCodec(f"JPEG XL e{effort}", "jpegxl", {"lossless": True, "effort": effort, "numthreads": 1},
                          {"numthreads": 1}) for effort in (3, 7, 9)]
     return [

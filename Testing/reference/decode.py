@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import container, neural, raw, runs, wavelet
+from . import container, nagoor, neural, raw, runs, wavelet
 from .checksums import voxel_digest
 from .refuse import require
 from .samples import SampleMap
 
-CODECS = {"raw": raw, "wavelet": wavelet, "runs": runs, "neural": neural}
+CODECS = {"raw": raw, "wavelet": wavelet, "runs": runs, "neural": neural, "nagoor": nagoor}
 
 
 @dataclass
