@@ -4,6 +4,7 @@
     volume = mc.read("chest.nrrd")
     mc.write("chest.mcz", volume)
     data = mc.compress(volume, quality=mc.NearLossless(max_error=20), roi=mc.RegionOfInterest(mask))
+    data = mc.compress(volume, quality=mc.TargetRatio(20))
     part = mc.decompress("chest.mcz", slices=slice(40, 56))
     with mc.open("chest.mcz") as lazy:
         middle = lazy[len(lazy) // 2]
@@ -20,19 +21,20 @@ if TYPE_CHECKING:
     from .api import VerifyReport, compress, decompress, info, open, pack, read, unpack, verify, write
     from .errors import Cancelled, FormatError, MedCompressError, UnsupportedError
     from .lazy import LazyVolume
-    from .quality import NearLossless
+    from .quality import NearLossless, TargetBitrate, TargetPSNR, TargetRatio
     from .roi import RegionOfInterest
     from .volume import SequenceAxis, Volume
 
 __version__ = "0.1.0"
 
 __all__ = ["Cancelled", "FormatError", "LazyVolume", "MedCompressError", "NearLossless", "RegionOfInterest",
-           "SequenceAxis", "UnsupportedError", "VerifyReport", "Volume", "compress", "decompress", "info", "open",
-           "pack", "read", "unpack", "verify", "write"]
+           "SequenceAxis", "TargetBitrate", "TargetPSNR", "TargetRatio", "UnsupportedError", "VerifyReport", "Volume",
+           "compress", "decompress", "info", "open", "pack", "read", "unpack", "verify", "write"]
 
 # Where these come from; loaded when they are first asked for, so that the import costs next to nothing.
 _HOMES = {".errors": ("Cancelled", "FormatError", "MedCompressError", "UnsupportedError"), ".lazy": ("LazyVolume",),
-          ".quality": ("NearLossless",), ".roi": ("RegionOfInterest",), ".volume": ("SequenceAxis", "Volume")}
+          ".quality": ("NearLossless", "TargetBitrate", "TargetPSNR", "TargetRatio"), ".roi": ("RegionOfInterest",),
+          ".volume": ("SequenceAxis", "Volume")}
 
 
 def __getattr__(name: str) -> object:

@@ -27,6 +27,7 @@ from .terminal import (
 
 if TYPE_CHECKING:
     from .lazy import LazyVolume
+    from .quality import NearLossless, Target
 
 DONE, FAILED, USAGE, CANCELLED = 0, 1, 2, 130
 
@@ -90,8 +91,14 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument("--codec", choices=["auto", *codec_ids()], default="auto",
                           help="auto (default): runs for label maps, wavelet for everything else")
     compress.add_argument("--preset", help="one of the codec's presets; a wrong one lists them")
-    compress.add_argument("--max-error", type=int, default=0, metavar="N",
-                          help="let voxels be off by up to N stored units, proven by decoding (default 0: lossless)")
+    loss = compress.add_mutually_exclusive_group()
+    loss.add_argument("--max-error", type=int, default=0, metavar="N",
+                      help="let voxels be off by up to N stored units, proven by decoding (default 0: lossless)")
+    loss.add_argument("--target-ratio", type=float, metavar="R",
+                      help="lose as much as makes the file R times smaller than the voxels")
+    loss.add_argument("--target-bpv", type=float, metavar="B", help="the same, down to B bits per voxel")
+    loss.add_argument("--target-psnr", type=float, metavar="DB",
+                      help="lose as much as leaves a peak signal-to-noise ratio of DB; the peak is the volume's range")
     compress.add_argument("--model", type=Path, metavar="FILE",
                           help="start from this model, made by `medcompress train`, instead of the one that comes with "
                                "the codec neural")
@@ -210,11 +217,11 @@ def _compress(options: argparse.Namespace) -> int:
 
     output = options.output or _default_output(options.input)
     _check_output(output, options.force)
-    quality = api.NearLossless(options.max_error)
+    quality = _quality(options)
     if not options.volume_only and api.is_dicom(options.input):
-        if quality.max_error:
+        if quality is not None:
             raise UnsupportedError("An archive of DICOM files is lossless; add --volume-only to store the volume alone "
-                                   "with a bound on the error.")
+                                   "with loss.")
         return _pack(options, output)
     with progress_callback(options.progress) as report, _open(options) as volume:
         api.write(output, volume, options.codec, options.preset, report, options.threads, options.force,
@@ -225,12 +232,31 @@ def _compress(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _quality(options: argparse.Namespace) -> NearLossless | Target | None:
+    from . import quality
+
+    for asked, kind in ((options.target_ratio, quality.TargetRatio), (options.target_bpv, quality.TargetBitrate),
+                        (options.target_psnr, quality.TargetPSNR)):
+        if asked is not None:
+            return kind(asked)
+    bound = quality.NearLossless(options.max_error)
+    return bound if bound.max_error else None
+
+
 def _proven(quality: dict) -> str:
     if quality["kind"] == "lossless":
         return "decoded again and identical"
     reached = quality["reached"]
-    return (f"LOSSY, decoded again: no voxel is off by more than {reached['max_error']} "
-            f"({quality['max_error']} allowed), {reached['rmse']:.3g} on average (RMSE)")
+    allowed = f" ({quality['max_error']} allowed)" if "max_error" in quality else ""
+    psnr = f", PSNR {reached['psnr_db']:.2f} dB with the peak {reached['peak']:.6g}" if "psnr_db" in reached else ""
+    return (f"LOSSY, decoded again: no voxel is off by more than {reached['max_error']:.6g}{allowed}, "
+            f"{reached['rmse']:.3g} on average (RMSE){psnr}")
+
+
+def _target_text(quality: dict) -> str:
+    """What a lossy file was made for."""
+    return ", ".join(f"{name} {value:g}" for name, value in quality.get("target", {}).items()) or (
+        f"bound {quality['max_error']}")
 
 
 def _pack(options: argparse.Namespace, output: Path) -> int:
@@ -349,6 +375,9 @@ def _volume_rows(facts: dict) -> dict[str, str]:
         sequence = facts["sequence"]
         unit = sequence["unit"] or "no unit"
         rows["sequence"] = f"{sequence['index_name']} ({unit}): {short_text(sequence['values'])}"
+    if facts["quality"]["kind"] != "lossless":
+        rows["asked for"] = _target_text(facts["quality"])
+        rows["reached"] = _proven(facts["quality"])
     for key, value in facts["metadata"].items():
         rows[f"metadata {key}"] = value if value == _HIDDEN else short_text(value)
     return rows

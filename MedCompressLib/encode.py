@@ -24,10 +24,11 @@ from .errors import MedCompressError, UnsupportedError
 from .header import Header, check_grid
 from .lazy import LazyArray, LazyVolume
 from .metrics import Errors
-from .quality import NearLossless
+from .quality import NearLossless, Target
 from .roi import RegionOfInterest
 from .samples import SampleMap
 from .slabs import SlabGrid, SlabSequence, ordered_map
+from .targets import encode_target
 from .volume import Volume
 
 # Label maps have few distinct values in long runs along a row. On 22 volumes, neighbours in a row differ at 0.1 to 2 %
@@ -92,7 +93,7 @@ def chosen(codec: str, preset: str | None, voxels: np.ndarray | LazyArray,
 
 
 def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, preset: str | None, threads: int,
-                  progress: Progress, quality: NearLossless | None = None,
+                  progress: Progress, quality: NearLossless | Target | None = None,
                   roi: RegionOfInterest | None = None, model: bytes | None = None) -> None:
     """Write a volume to an empty binary file that is open for writing and seeking.
 
@@ -108,7 +109,7 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     threads : int
     progress : callable
         Called in this thread with a fraction in [0, 1]; may raise to cancel.
-    quality : NearLossless, optional
+    quality : NearLossless or Target, optional
         Lossless without it. With it the coded slabs are kept in memory until the last one is done, because the header
         before them says what was reached.
     roi : RegionOfInterest, optional
@@ -122,6 +123,14 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
         No such codec or preset, the volume is beyond a limit of the format, or codec or volume cannot have the quality.
     """
     voxels = volume.as_frames()
+    if isinstance(quality, Target):
+        if roi is not None:
+            raise UnsupportedError("Regions of interest have bounds on the error: use quality=NearLossless(...).")
+        if model is not None:
+            raise UnsupportedError(f"A model is for the codec {_MODEL_CODEC!r}, which has no targets of size or PSNR.")
+        encode_target(volume, voxels, file, codec, preset, threads, progress, quality,
+                      lambda volume, file: encode_volume(volume, file, codec, preset, threads, lambda fraction: None))
+        return
     if quality is not None and (quality.max_error or roi is not None):
         if _encode_bounded_volume(volume, voxels, file, codec, preset, threads, progress, quality.max_error, roi,
                                   model):

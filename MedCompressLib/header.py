@@ -163,7 +163,15 @@ def _is_quality(quality: dict) -> bool:
         return (set(quality) - {"regions"} == {"kind", "max_error", "reached"} and type(quality["max_error"]) is int
                 and quality["max_error"] > 0 and isinstance(quality["reached"], dict) and isinstance(regions, list)
                 and len(regions) <= MAX_REGIONS and all(type(allowed) is int and allowed >= 0 for allowed in regions))
+    if quality.get("kind") == "lossy":
+        return set(quality) == {"kind", "target", "reached"} and _is_target(quality["target"]) \
+            and isinstance(quality["reached"], dict)
     return quality == {"kind": "lossless"}
+
+
+def _is_target(target: object) -> bool:
+    return (isinstance(target, dict) and len(target) == 1 and set(target) <= {"ratio", "bits_per_voxel", "psnr_db"}
+            and all(type(value) in (int, float) and value >= 0 for value in target.values()))
 
 
 def check_grid(grid: SlabGrid, error: type[Exception]) -> None:

@@ -10,32 +10,36 @@ import numpy as np
 
 @dataclass
 class Errors:
-    """Differences between two integer arrays, summed up slab by slab.
+    """Differences between two arrays, summed up slab by slab; of integers they are exact.
 
     Attributes
     ----------
     voxels, changed : int
         How many were compared, and how many differ.
-    maximum : int
+    maximum : int or float
         Largest absolute difference.
-    squares : int
+    squares : int or float
         Sum of the squared differences.
-    low, high : int or None
+    low, high : int, float or None
         Smallest and largest original value.
     """
 
     voxels: int = 0
     changed: int = 0
-    maximum: int = 0
-    squares: int = 0
-    low: int | None = None
-    high: int | None = None
+    maximum: float = 0
+    squares: float = 0
+    low: float | None = None
+    high: float | None = None
 
     @classmethod
     def between(cls, original: np.ndarray, decoded: np.ndarray) -> Errors:
-        """Of two integer arrays of the same shape; exact for differences below 2**31."""
+        """Of two arrays of the same shape and type; exact for integers that differ by less than 2**31."""
         if not original.size:
             return cls()
+        if original.dtype.kind == "f":
+            difference = decoded.astype(np.float64) - original.astype(np.float64)
+            return cls(difference.size, int(np.count_nonzero(difference)), float(np.abs(difference).max()),
+                       float((difference * difference).sum()), float(original.min()), float(original.max()))
         difference = decoded.astype(np.int64) - original.astype(np.int64)
         return cls(difference.size, int(np.count_nonzero(difference)), int(np.abs(difference).max()),
                    int((difference * difference).sum()), int(original.min()), int(original.max()))
@@ -64,7 +68,7 @@ class Errors:
         return math.sqrt(self.squares / max(1, self.voxels))
 
     @property
-    def peak(self) -> int:
+    def peak(self) -> float:
         """Largest minus smallest original value."""
         return self.high - self.low if self.voxels else 0
 
@@ -75,7 +79,8 @@ class Errors:
         return 20 * math.log10(peak / self.rmse) if self.rmse and peak else math.inf
 
     def as_dict(self) -> dict:
-        """Plain JSON: `voxels`, `changed_voxels`, `max_error`, `rmse`, `peak` and, if finite, `psnr_db`."""
+        """Plain JSON: `voxels`, `changed_voxels`, `max_error`, `rmse`, `peak` and, if finite, `psnr_db`; fractions with
+        ten digits."""
         facts = {"voxels": self.voxels, "changed_voxels": self.changed, "max_error": self.maximum, "rmse": self.rmse,
-                 "peak": self.peak}
-        return facts if math.isinf(self.psnr) else {**facts, "psnr_db": self.psnr}
+                 "peak": self.peak} | ({} if math.isinf(self.psnr) else {"psnr_db": self.psnr})
+        return {name: value if isinstance(value, int) else float(f"{value:.10g}") for name, value in facts.items()}

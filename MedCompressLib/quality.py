@@ -37,6 +37,86 @@ class NearLossless:
 
 
 @dataclass(frozen=True)
+class TargetRatio:
+    """The file is so many times smaller than the voxels are: at least that, at most 2 % more.
+
+    Parameters
+    ----------
+    ratio : float
+        1 or more.
+
+    Raises
+    ------
+    UnsupportedError
+        `ratio` is no such number.
+    """
+
+    ratio: float
+
+    def __post_init__(self) -> None:
+        _check_number("TargetRatio needs a ratio of 1 or more", self.ratio, 1)
+
+
+@dataclass(frozen=True)
+class TargetBitrate:
+    """The whole file takes so many bits for each voxel (and component): at most that, at least 2 % less.
+
+    Parameters
+    ----------
+    bits_per_voxel : float
+        Above 0.
+
+    Raises
+    ------
+    UnsupportedError
+        `bits_per_voxel` is no such number.
+    """
+
+    bits_per_voxel: float
+
+    def __post_init__(self) -> None:
+        _check_number("TargetBitrate needs a number of bits above 0", self.bits_per_voxel, 1e-9)
+
+
+@dataclass(frozen=True)
+class TargetPSNR:
+    """The peak signal-to-noise ratio of the whole volume: at least that, and as little above as can be had.
+
+    The peak is the range of the volume, its largest voxel minus its smallest.
+
+    Parameters
+    ----------
+    psnr_db : float
+        In dB, 0 to 300.
+
+    Raises
+    ------
+    UnsupportedError
+        `psnr_db` is no such number.
+    """
+
+    psnr_db: float
+
+    def __post_init__(self) -> None:
+        _check_number("TargetPSNR needs a number of dB from 0 to 300", self.psnr_db, 0, 300)
+
+
+Target = TargetRatio | TargetBitrate | TargetPSNR
+
+
+def _check_number(sentence: str, value: float, least: float, most: float = 1e9) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise UnsupportedError(f"{sentence}, not {value!r}.")
+
+
+@dataclass(frozen=True)
+class SampleStep:
+    """How coarse a codec may become, in samples: the step of a uniform quantiser of the same error."""
+
+    step: float
+
+
+@dataclass(frozen=True)
 class SampleBound:
     """The same promise as a codec sees it, in samples.
 

@@ -78,7 +78,10 @@ def lossyName(name, maxError) -> str:
 def markLossy(node, info):
     """Tell in the node's attributes how its voxels came about."""
     quality = info["quality"]
-    text = f"{quality['kind']}, allowed error {quality['max_error']}"
+    if quality["kind"] == "lossy":
+        text = "lossy, " + " ".join(f"{name} {value:g}" for name, value in quality["target"].items())
+    else:
+        text = f"{quality['kind']}, allowed error {quality['max_error']}"
     if quality.get("regions"):
         text += ", regions " + " ".join(map(str, quality["regions"]))
     for name, value in {"codec": info["codec"], "preset": info["preset"], "quality": text,

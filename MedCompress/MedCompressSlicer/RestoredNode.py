@@ -18,7 +18,10 @@ def addRestoredNode(volume: mc.Volume, info, name="", beside=None, defaultName="
     :return: the new volume or sequence node.
     """
     lossy = info is not None and isLossy(info)
-    name = name or (lossyName(defaultName, info["quality"]["max_error"]) if lossy else defaultName)
+    if not name:
+        # Without a bound, what was reached.
+        name = lossyName(defaultName, info["quality"].get("max_error", info["quality"]["reached"]["max_error"])) \
+            if lossy else defaultName
     node = addSequenceNodes(volume, name, beside) if "t" in volume.axes else addVolumeNode(volume, name, beside)
     if lossy:
         markLossy(node, info)

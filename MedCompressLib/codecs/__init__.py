@@ -25,7 +25,7 @@ import numpy as np
 
 from ..errors import FormatError, UnsupportedError
 from ..progress import Progress
-from ..quality import SampleBound
+from ..quality import SampleBound, SampleStep
 
 
 class Codec(ABC):
@@ -42,17 +42,25 @@ class Codec(ABC):
     near_lossless : bool
         Whether `fit` takes a bound on the error. If that has regions, `encode` and `decode` take `regions` as well: an
         array of the slab's shape with the region of every sample.
+    lossy : bool
+        Whether `fit` takes a step (`SampleStep`). Then there are also `sampled(slabs)`, on what part of a volume to
+        try steps; `at_step(step)`, the same codec with another step; and `encode_measured(slab)`, the payload with the
+        samples that it decodes to.
+    lossy_slab_slices : int
+        `slab_slices` with a step.
     """
 
     codec_id: str
     presets: dict[str, str]
     slab_slices: int = 16
     near_lossless: bool = False
+    lossy: bool = False
+    lossy_slab_slices: int = 16
 
     @classmethod
     @abstractmethod
     def fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, spacing: tuple[float, float, float],
-            progress: Progress | None = None, quality: SampleBound | None = None) -> Codec:
+            progress: Progress | None = None, quality: SampleBound | SampleStep | None = None) -> Codec:
         """Choose every parameter for one volume.
 
         Parameters
@@ -67,8 +75,9 @@ class Codec(ABC):
             A hint only: it may steer choices, never exactness.
         progress : callable, optional
             Called with a fraction in [0, 1]; may raise to cancel.
-        quality : SampleBound, optional
-            What decoded samples may be off by, for codecs that are `near_lossless`; without it they are exact.
+        quality : SampleBound or SampleStep, optional
+            What decoded samples may be off by, for codecs that are `near_lossless`, or how coarse they may become, for
+            those that are `lossy`; without it they are exact.
         """
 
     @classmethod

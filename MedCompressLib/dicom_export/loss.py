@@ -59,6 +59,10 @@ class Loss:
         """
         if quality.get("kind") == "lossless":
             return None
+        if quality["kind"] == "lossy":
+            reached = quality["reached"]
+            return cls(ratio, f"Quantised wavelet coefficients: stored values are off by {reached['rmse']:.4g} (root "
+                              f"mean square), at most by {reached['max_error']:.6g}.")
         bounds = quality.get("regions")
         if not bounds:
             return cls(ratio, f"Near-lossless: no stored value is off by more than {quality['max_error']}; padding is "

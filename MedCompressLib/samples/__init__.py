@@ -25,7 +25,7 @@ import numpy as np
 
 from ..errors import FormatError, UnsupportedError
 from ..quality import SampleBound
-from .choice import DTYPES, SAMPLE_BITS, choose, choose_bounded
+from .choice import DTYPES, SAMPLE_BITS, choose, choose_bounded, choose_linear
 from .intervals import bases, count, pack_intervals, rank, unpack_intervals
 from .patterns import NOT_FITTED, from_patterns, pattern_dtype, to_patterns
 from .residue import decode_residue, encode_residue
@@ -92,6 +92,30 @@ class SampleMap:
         """
         fields, bound = choose_bounded(slabs, max_error)
         return cls(**fields), bound
+
+    @classmethod
+    def fit_linear(cls, slabs: Sequence[np.ndarray]) -> SampleMap:
+        """A map for codecs with loss: differences of samples are differences of voxels, in `unit`; see `nearest`.
+
+        Raises
+        ------
+        UnsupportedError
+            Voxels that are no finite numbers, or integers of a range of more than 24 bits; or as in `fit`.
+        """
+        return cls(**choose_linear(slabs))
+
+    @property
+    def unit(self) -> float:
+        """Of a map that is linear: how far apart two voxels are whose samples differ by 1."""
+        return float(1 << self.zeros) if self.scale is None else self.scale
+
+    def nearest(self, slab: np.ndarray) -> np.ndarray:
+        """The samples whose voxels are nearest to those of a slab, by a map of `fit_linear`."""
+        if self.scale is None:
+            return self.forward(slab)[0]
+        whole = np.rint(slab.astype(np.float64) / self.scale)
+        first = int(self.starts[0]) - 2**63
+        return (whole - (first - (first > 0))).clip(0, self.maximum).astype(np.int32)
 
     @property
     def maximum(self) -> int:

@@ -20,6 +20,7 @@ SAMPLE_BITS = 24
 
 DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 
+_FLOAT_BITS = 22  # of the samples of floats that are no multiples of anything
 _PADDING_GAP = 16  # a lone value at least so far beyond all others is padding
 _TRIAL_SLICES = 2
 _TRIAL_VOXELS = 2**16  # for the split, which is tried at twenty places
@@ -72,6 +73,37 @@ def choose_bounded(slabs: Sequence[np.ndarray], max_error: int) -> tuple[dict, S
         raise UnsupportedError("A bound on the error needs voxels of a range of at most 24 bits; store these lossless.")
     fields = {"dtype": dtype, "zeros": zeros, "scale": None, "starts": starts, "stops": stops, "shift": 0}
     return fields, SampleBound(max_error >> zeros, low, maximum - high)
+
+
+def choose_linear(slabs: Sequence[np.ndarray]) -> dict:
+    """The fields of a `SampleMap` whose samples are the voxels less the smallest in one unit; floats may be rounded."""
+    dtype, used, bits, _ = _survey(slabs)
+    if dtype.kind == "f":
+        return _linear_floats(dtype, used)
+    zeros = (bits & -bits).bit_length() - 1 if bits else 0
+    first, last = int(used.starts[0]) >> zeros, int(used.stops[-1]) >> zeros
+    if last - first >> SAMPLE_BITS:
+        raise UnsupportedError("A target needs voxels of a range of at most 24 bits; store these lossless.")
+    return {"dtype": dtype, "zeros": zeros, "scale": None, "starts": np.array([first], np.uint64),
+            "stops": np.array([last], np.uint64), "shift": 0}
+
+
+def _linear_floats(dtype: np.dtype, used: UsedPatterns) -> dict:
+    values = from_patterns(used.starts.astype(pattern_dtype(dtype, None)), 0, None, dtype)
+    least, most = (float(from_patterns(np.array([end]).astype(pattern_dtype(dtype, None)), 0, None, dtype)[0])
+                   for end in (used.starts[0], used.stops[-1]))
+    if not np.isfinite([least, most]).all():
+        raise UnsupportedError("A target needs voxels that are all finite numbers; store these lossless.")
+    scale = _find_scale(values) if used.exact else None
+    if scale is None:
+        scale = max((most / 2 - least / 2) * 2.0**(1 - _FLOAT_BITS), max(abs(least), abs(most)) / EXACT_MULTIPLE * 4,
+                    float(np.finfo(np.float64).tiny))
+    first, last = (int(np.rint(end / scale)) for end in (least, most))
+    # Without -0.0, which has a pattern of its own between -1 and 0.
+    runs = [(start, stop) for start, stop in ((first, min(last, -1)), (max(first, 0), last)) if start <= stop]
+    starts, stops = (np.array([place + 2**63 + (place >= 0) for place in ends], np.uint64)
+                     for ends in zip(*runs, strict=True))
+    return {"dtype": dtype, "zeros": 0, "scale": scale, "starts": starts, "stops": stops, "shift": 0}
 
 
 def estimated_bits(samples: np.ndarray) -> float:

@@ -352,3 +352,19 @@ def test_out_of_memory_is_one_line(run, volume, tmp_path, monkeypatch):
     monkeypatch.setattr(api, "decode_volume", hungry)
     code, _, err = run("decompress", tmp_path / "a.mcz", tmp_path / "a.nrrd", "--slices", "0:4")
     assert code == 1 and "not enough memory" in err
+
+
+@pytest.mark.parametrize(("option", "value", "name"), [("--target-ratio", "9", "ratio 9"),
+                                                       ("--target-bpv", "1.5", "bits_per_voxel 1.5"),
+                                                       ("--target-psnr", "40", "psnr_db 40")])
+def test_a_target_is_met_and_told(tmp_path, capsys, option, value, name):
+    k, j, i = np.indices((8, 40, 44))
+    voxels = (300 * np.sin(j / 5 + k) + 200 * np.cos(i / 6) + np.random.default_rng(0).normal(0, 9, k.shape))
+    mc.write(tmp_path / "a.nrrd", voxels.astype(np.int16))
+    assert cli.main(["compress", str(tmp_path / "a.nrrd"), option, value]) == 0
+    assert "LOSSY, decoded again" in capsys.readouterr().out
+    assert cli.main(["info", str(tmp_path / "a.mcz")]) == 0
+    told = capsys.readouterr().out
+    assert name in told and "PSNR" in told
+    assert cli.main(["compress", str(tmp_path / "a.nrrd"), "--force", option, "-1"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1

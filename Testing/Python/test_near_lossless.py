@@ -21,9 +21,11 @@ def scan(shape=(6, 20, 24), dtype=np.int16, padding=None):
 
 
 @pytest.mark.parametrize("max_error", [1, 2, 5, 40])
-def test_the_bound_holds_and_is_reached(max_error):
+@pytest.mark.parametrize("codec", ["neural", "wavelet"])
+def test_the_bound_holds_and_is_reached(codec, max_error):
     volume = scan()
-    data = mc.compress(volume, quality=mc.NearLossless(max_error))
+    data = mc.compress(volume, codec=codec, quality=mc.NearLossless(max_error))
+    assert mc.info(data)["codec"] == codec
     again = mc.decompress(data)
     off = np.abs(again.voxels.astype(int) - volume.voxels)
     assert again.dtype == volume.dtype and again.metadata == volume.metadata
@@ -34,10 +36,11 @@ def test_the_bound_holds_and_is_reached(max_error):
     assert quality["reached"]["rmse"] == pytest.approx(np.sqrt((off.astype(float)**2).mean()))
 
 
-def test_files_shrink_as_the_bound_grows():
+@pytest.mark.parametrize("codec", ["neural", "wavelet"])
+def test_files_shrink_as_the_bound_grows(codec):
     volume = scan((8, 48, 48))
-    sizes = [len(mc.compress(volume, codec="neural"))]
-    sizes += [len(mc.compress(volume, quality=mc.NearLossless(n))) for n in (1, 2, 5, 10)]
+    sizes = [len(mc.compress(volume, codec=codec))]
+    sizes += [len(mc.compress(volume, codec=codec, quality=mc.NearLossless(n))) for n in (1, 2, 5, 10)]
     saved = -8 * np.diff(sizes) / volume.voxels.size
     assert saved[0] > 1.2 and np.all(saved > 0.4)        # from 1 to 3 levels a step: log2(3) = 1.58 bits at most
 
@@ -49,9 +52,10 @@ def test_nothing_allowed_is_lossless():
 
 
 @pytest.mark.parametrize("padding", [-2000, 3000])
-def test_padding_stays_exact(padding):
+@pytest.mark.parametrize("codec", ["neural", "wavelet"])
+def test_padding_stays_exact(codec, padding):
     volume = scan(padding=padding)
-    again = mc.decompress(mc.compress(volume, quality=mc.NearLossless(30)))
+    again = mc.decompress(mc.compress(volume, codec=codec, quality=mc.NearLossless(30)))
     assert np.array_equal(again.voxels == padding, volume.voxels == padding)
     assert np.abs(again.voxels.astype(int) - volume.voxels).max() <= 30
 
@@ -64,9 +68,9 @@ def test_the_ends_of_the_type_do_not_wrap():
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(arrays(np.int16, st.tuples(*[st.integers(1, 5)] * 3), elements=st.integers(-2**15, 2**15 - 1)),
-       st.integers(1, 3000))
-def test_any_voxels_and_any_bound(voxels, max_error):
-    again = mc.decompress(mc.compress(voxels, quality=mc.NearLossless(max_error)))
+       st.integers(1, 3000), st.sampled_from(["neural", "wavelet"]))
+def test_any_voxels_and_any_bound(voxels, max_error, codec):
+    again = mc.decompress(mc.compress(voxels, codec=codec, quality=mc.NearLossless(max_error)))
     assert np.abs(again.voxels.astype(int) - voxels).max() <= max_error
 
 
@@ -85,8 +89,8 @@ def test_floats_are_refused(dtype):
 
 
 def test_lossless_codecs_say_so():
-    with pytest.raises(mc.UnsupportedError, match="'wavelet' is lossless only"):
-        mc.compress(scan(), codec="wavelet", quality=mc.NearLossless(1))
+    with pytest.raises(mc.UnsupportedError, match="'runs' is lossless only"):
+        mc.compress(scan(), codec="runs", quality=mc.NearLossless(1))
 
 
 @pytest.mark.parametrize("value", [-1, 2.5, "2", True, None])

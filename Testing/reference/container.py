@@ -158,6 +158,13 @@ def check_quality(quality: object) -> None:
     require(isinstance(quality, dict), "the quality")
     if quality == {"kind": "lossless"}:
         return
+    if quality.get("kind") == "lossy":
+        require(set(quality) == {"kind", "target", "reached"}, "unknown quality")
+        target = quality["target"]
+        require(isinstance(target, dict) and len(target) == 1 and isinstance(quality["reached"], dict), "the target")
+        require(all(name in ("ratio", "bits_per_voxel", "psnr_db") and type(number) in (int, float) and number >= 0
+                    for name, number in target.items()), "the target")
+        return
     require(quality.get("kind") == "near-lossless" and set(quality) - {"regions"} == {"kind", "max_error", "reached"},
             "unknown quality")
     regions = quality.get("regions", [0])

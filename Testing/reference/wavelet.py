@@ -1,5 +1,6 @@
 """Section 10.2: the codec `wavelet`."""
 
+from collections.abc import Callable
 from functools import cache
 from itertools import product
 
@@ -11,6 +12,7 @@ from .refuse import require
 GROUPS = 241
 ALL_LOW = 240
 MOST_WEIGHT = 2**20
+LIFTING = (7266, 14466, -868, -25987)
 AROUND = [(dj, di) for dj, di in product((-1, 0, 1), repeat=2) if (dj, di) != (0, 0)]
 FAR = [(0, -2), (0, 2), (-2, 0), (2, 0)]
 NINE = list(product((-1, 0, 1), repeat=2))
@@ -32,7 +34,8 @@ class Wavelet:
     """The codec with its configuration and weights."""
 
     def __init__(self, config: dict, model: bytes):
-        require(set(config) == {"maximum", "levels", "depth_levels", "depth_axis", "weight_sets"}, "the configuration")
+        require(set(config) - {"bound", "steps", "points"}
+                == {"maximum", "levels", "depth_levels", "depth_axis", "weight_sets"}, "the configuration")
         self.maximum, self.levels, self.depth_levels = config["maximum"], config["levels"], config["depth_levels"]
         self.depth_axis, self.weight_sets = config["depth_axis"], config["weight_sets"]
         require(self.depth_axis in ("k", "frames"), "the depth axis")
@@ -40,9 +43,30 @@ class Wavelet:
             require(type(value) is int and least <= value <= most, "a number of the configuration")
         require(type(self.weight_sets) is int
                 and min(self.levels, self.depth_levels + 1) <= self.weight_sets <= self.levels, "the weight sets")
-        self.dtype = np.int64 if self.maximum >= 65536 else np.int32
-        self.unit = max(0, self.maximum.bit_length() - 13)
+        self.bound, self.steps, self.points = config.get("bound"), config.get("steps"), config.get("points")
+        self.check_loss()
+        largest = self.maximum if self.bound is None else self.top + self.maximum - self.bound[2]
+        self.dtype = np.int64 if largest >= 65536 or self.steps else np.int32
+        self.unit = -4 if self.steps else max(0, largest.bit_length() - 13)
         self.weights = self.read_weights(model)
+
+    def check_loss(self) -> None:
+        """`bound`, or `steps` and `points`."""
+        require(self.bound is None or self.steps is None, "a bound and steps")
+        require((self.steps is None) == (self.points is None), "steps without points or points without steps")
+        if self.bound is not None:
+            require(isinstance(self.bound, list) and len(self.bound) == 3, "the bound")
+            require(all(type(number) is int for number in self.bound), "the bound")
+            error, low, high = self.bound
+            require(1 <= error <= 2**20 and 0 <= low <= high <= self.maximum, "the bound")
+            self.top = low + (high - low + error) // (2 * error + 1)
+        if self.steps is not None:
+            require(isinstance(self.steps, list) and all(isinstance(row, list) for row in self.steps), "the steps")
+            counts = [7 if self.splits_depth(level) else 3 for level in range(self.levels)] + [1]
+            require([len(row) for row in self.steps] == counts, "the steps")
+            require(all(type(step) is int and 1 <= step <= 2**40 for row in self.steps for step in row), "a step")
+            require(isinstance(self.points, list) and len(self.points) == 2, "the points")
+            require(all(type(point) is int and abs(point) <= 64 for point in self.points), "a point")
 
     def splits_depth(self, level: int) -> bool:
         return level < self.depth_levels
@@ -74,13 +98,38 @@ class Wavelet:
         low = np.array([stream.next(ALL_LOW) for _ in range(int(np.prod(shapes[-1])))], self.dtype)
         low = low.reshape(shapes[-1])
         for axis in (3, 2, 1):
-            low = low.cumsum(axis, dtype=self.dtype)
+            low = low.cumsum(axis, dtype=np.int32 if self.steps else self.dtype)
+        if self.steps:
+            low = self.values(low.astype(np.int64), self.steps[-1][0])
         coarser = {}
         for level in reversed(range(self.levels)):
-            coarser = self.decode_level(stream, level, shapes[level], low, coarser)
-            low = join_level(low, coarser, shapes[level])
+            if self.steps:
+                shift = max(0, self.steps[level][0].bit_length() - 3)
+                coarser = self.decode_level(stream, level, shapes[level], np.clip(low >> shift, -2**28, 2**28), coarser)
+                bands = {name: self.values(band, step)
+                         for (name, band), step in zip(coarser.items(), self.steps[level], strict=True)}
+                low = join_level(low, bands, shapes[level], join_quantised)
+            else:
+                coarser = self.decode_level(stream, level, shapes[level], low, coarser)
+                low = join_level(low, coarser, shapes[level], join)
         stream.end()
+        if self.steps:
+            low = np.clip((low + 2**7) >> 8, 0, self.maximum)
+        if self.bound:
+            low = self.samples(low)
         return low.swapaxes(0, 1) if turned else low
+
+    def values(self, q: np.ndarray, step: int) -> np.ndarray:
+        """What quantised coefficients stand for."""
+        one, more = (point * step >> 6 for point in self.points)
+        sizes = np.abs(q)
+        return np.where(q == 0, 0, np.sign(q) * (sizes * step - np.where(sizes == 1, one, more)))
+
+    def samples(self, coded: np.ndarray) -> np.ndarray:
+        """What is coded where there is a bound, as samples."""
+        error, low, high = self.bound
+        inside = np.minimum(high, low + (2 * error + 1) * (coded - low))
+        return np.where(coded < low, coded, np.where(coded <= self.top, inside, coded - self.top + high))
 
     def decode_level(self, stream: GroupStream, level: int, shape: Shape, low: np.ndarray, coarser: dict) -> dict:
         """All bands of a level."""
@@ -102,7 +151,8 @@ class Wavelet:
                         self.dtype(for_spread[-1]))
                 s = np.clip(s >> (6 + self.unit), 0, 65535)
                 for part in components(deep, turn):
-                    groups = [group_of(*pair) for pair in zip(s[part].flat, phase[part].flat, strict=True)]
+                    fine = 44 if self.steps else 28
+                    groups = [group_of(*pair, fine) for pair in zip(s[part].flat, phase[part].flat, strict=True)]
                     new = np.array([stream.next(group) for group in groups], self.dtype).reshape(s[part].shape)
                     residual[part] = new
                     band[part] = mean[part] + new
@@ -207,15 +257,15 @@ def spread_terms(low: np.ndarray, coded: list[np.ndarray], parent: np.ndarray, r
     return terms + [total(residual, offsets) for offsets in kinds(known) if offsets]
 
 
-def group_of(spread: int, phase: int) -> int:
-    """The group of an element."""
+def group_of(spread: int, phase: int, fine: int) -> int:
+    """The group of an element; the phase counts in classes below `fine`."""
     spread = int(spread)
     e = max(0, spread.bit_length() - 3)
     kind = 4 * e + (spread >> e)
-    return 4 * kind + (int(phase) if kind < 28 else 0)
+    return 4 * kind + (int(phase) if kind < fine else 0)
 
 
-def join_level(low: np.ndarray, level: dict[Name, np.ndarray], shape: Shape) -> np.ndarray:
+def join_level(low: np.ndarray, level: dict[Name, np.ndarray], shape: Shape, join_halves: Callable) -> np.ndarray:
     """The low part and the bands of a level become the low part of the level below: depth, then j, then i."""
     halves = {(0, 0, 0): low, **level}
     for axis in range(3):
@@ -224,7 +274,7 @@ def join_level(low: np.ndarray, level: dict[Name, np.ndarray], shape: Shape) -> 
             if name[axis]:
                 continue
             other = (*name[:axis], 1, *name[axis + 1:])
-            joined[name] = join(half, halves[other], axis + 1) if other in halves else half
+            joined[name] = join_halves(half, halves[other], axis + 1) if other in halves else half
         halves = joined
     require(halves[0, 0, 0].shape == shape, "a level of another shape")
     return halves[0, 0, 0]
@@ -244,4 +294,22 @@ def join(low: np.ndarray, high: np.ndarray, axis: int) -> np.ndarray:
         for m in range(len(high)):
             right = x[2 * m + 2] if 2 * m + 2 < n else x[2 * m]
             x[2 * m + 1] = high[m] + ((x[2 * m] + right) >> 1)
+    return np.moveaxis(x, 0, axis)
+
+
+def join_quantised(low: np.ndarray, high: np.ndarray, axis: int) -> np.ndarray:
+    """The same for the 9/7 wavelet."""
+    low, high = np.moveaxis(low, axis, 0).copy(), np.moveaxis(high, axis, 0).copy()
+    n = len(low) + len(high)
+    x = np.empty((n, *low.shape[1:]), low.dtype)
+    if n > 1:
+        for number, factor in enumerate(LIFTING):
+            if number % 2 == 0:
+                around = [high[max(m - 1, 0)] + high[min(m, len(high) - 1)] for m in range(len(low))]
+                low -= (factor * np.array(around) + 2**13) >> 14
+            else:
+                around = [low[m] + low[min(m + 1, len(low) - 1)] for m in range(len(high))]
+                high -= (factor * np.array(around) + 2**13) >> 14
+        x[1::2] = high
+    x[::2] = low
     return np.moveaxis(x, 0, axis)

@@ -1,4 +1,4 @@
-"""The wavelet codec: reversible 5/3 in three dimensions, coefficients coded with fitted contexts.
+"""The wavelet codec: reversible 5/3 or, with loss, quantised 9/7 in three dimensions, coded with fitted contexts.
 
 FORMAT.md, "Codec wavelet", is the specification.
 """
@@ -12,17 +12,19 @@ from typing import ClassVar
 import numpy as np
 
 from ...entropy import GroupDecoder, encode_groups
-from ...errors import FormatError
+from ...errors import FormatError, UnsupportedError
+from ...quality import MAX_ERROR, SampleBound, SampleStep
 from .. import Codec, Progress
-from . import lifting
-from .contexts import N_GROUPS, Known, Weights, predict, term_counts
+from . import lifting, rate_distortion
+from .bounded import coarse, coarse_maximum, fine
+from .contexts import LOW_GROUP, N_GROUPS, Known, Weights, predict, term_counts
 from .fitting import fit_weights
 from .lattice import Lattice, Pass, passes
 from .lifting import BandName
+from .quantiser import SPREAD_UNIT, Quantiser
 
 MAX_LEVELS = 16
 MAX_DEPTH_LEVELS = 4
-_LOW_GROUP = N_GROUPS            # the all-low part of the coarsest level has a group of its own
 _FIT_VOXELS = 1 << 20            # weights are fitted on at most about so many voxels
 _WEIGHT_LIMIT = 1 << 20
 
@@ -32,7 +34,7 @@ Code = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 class WaveletCodec(Codec):
-    """Reversible 5/3 wavelet with least-squares contexts.
+    """Wavelet with least-squares contexts: reversible 5/3, or 9/7 where there is a quantiser.
 
     Parameters
     ----------
@@ -48,24 +50,38 @@ class WaveletCodec(Codec):
         Levels 0 .. weight_sets - 1 have weights of their own; coarser ones use the last.
     weights : dict
         `Weights` by (set, band, pass).
+    bound : SampleBound, optional
+        Makes samples coarse before the 5/3 transform.
+    quantiser : Quantiser, optional
+        Of the coefficients of the 9/7 transform.
     """
 
     codec_id = "wavelet"
     presets: ClassVar = {"default": "Fast both ways; choose it for saving and loading every day."}
     slab_slices = 8
+    near_lossless = True
+    lossy = True
 
     def __init__(self, maximum: int, levels: int, depth_levels: int, depth_axis: str, weight_sets: int,
-                 weights: dict[WeightKey, Weights] | None = None):
+                 weights: dict[WeightKey, Weights] | None = None, bound: SampleBound | None = None,
+                 quantiser: Quantiser | None = None):
         self.maximum, self.levels, self.depth_levels = maximum, levels, depth_levels
         self.depth_axis, self.weight_sets = depth_axis, weight_sets
         self.weights = weights if weights is not None else {}
-        self._unit = max(0, maximum.bit_length() - 13)
-        self._dtype = np.int32 if maximum < 1 << 16 else np.int64
+        self.bound, self.quantiser = bound, quantiser
+        largest = coarse_maximum(maximum, bound) if bound else maximum
+        self._unit = max(0, largest.bit_length() - 13) if quantiser is None else SPREAD_UNIT
+        self._dtype = np.int32 if largest < 1 << 16 and quantiser is None else np.int64
 
     @classmethod
     def fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, spacing: tuple[float, float, float],
-            progress: Progress | None = None) -> WaveletCodec:
+            progress: Progress | None = None, quality: SampleBound | SampleStep | None = None) -> WaveletCodec:
         cls.check_preset(preset)
+        if isinstance(quality, SampleStep):
+            return rate_distortion.fit(cls, slabs, maximum, quality.step, progress)
+        bound = quality if quality is not None and quality.max_error else None
+        if bound and bound.regions:
+            raise UnsupportedError(f"The codec {cls.codec_id!r} has no regions of interest; use 'neural' for them.")
         sample = _sample(slabs)
         frames, slices, rows, columns = sample.shape
         levels = 0
@@ -74,7 +90,7 @@ class WaveletCodec(Codec):
         sets = min(levels, 2 if sum(slab.size for slab in slabs) > 1 << 20 else 1)
         depth = {"k": slices, "frames": frames}
         axes = [axis for axis in depth if depth[axis] > 1] or ["k"]
-        candidates = [cls(maximum, levels, split, axis, min(levels, max(sets, split + 1)) if levels else 0)
+        candidates = [cls(maximum, levels, split, axis, min(levels, max(sets, split + 1)) if levels else 0, bound=bound)
                       for axis in axes for split in ((0, 1) if depth[axis] > 1 and levels else (0,))]
         def size(candidate: WaveletCodec) -> int:
             return len(candidate._code_volume(sample, fit=True)) + len(candidate.model)
@@ -88,19 +104,26 @@ class WaveletCodec(Codec):
         return candidates[int(np.argmin(sizes))]
 
     def get_config(self) -> dict:
-        return {"maximum": self.maximum, "levels": self.levels, "depth_levels": self.depth_levels,
-                "depth_axis": self.depth_axis, "weight_sets": self.weight_sets}
+        config = {"maximum": self.maximum, "levels": self.levels, "depth_levels": self.depth_levels,
+                  "depth_axis": self.depth_axis, "weight_sets": self.weight_sets}
+        if self.bound:
+            config["bound"] = [self.bound.max_error, self.bound.low, self.bound.high]
+        if self.quantiser:
+            config |= self.quantiser.get_config()
+        return config
 
     @classmethod
     def from_config(cls, config: dict, model: bytes) -> WaveletCodec:
         try:
-            codec = cls(*(_checked(config[key], low, high) for key, low, high in
-                          (("maximum", 0, (1 << 24) - 1), ("levels", 0, MAX_LEVELS),
-                           ("depth_levels", 0, MAX_DEPTH_LEVELS))),
-                        config["depth_axis"], _checked(config["weight_sets"], 0, MAX_LEVELS))
+            numbers = [_checked(config[key], 0, most) for key, most in
+                       (("maximum", (1 << 24) - 1), ("levels", MAX_LEVELS), ("depth_levels", MAX_DEPTH_LEVELS))]
+            axis, sets = config["depth_axis"], _checked(config["weight_sets"], 0, MAX_LEVELS)
+            bound = _bound(config["bound"], numbers[0]) if "bound" in config else None
+            quantiser = Quantiser.from_config(config, *numbers[1:]) if "steps" in config else None
         except (KeyError, TypeError) as error:
             raise FormatError("The wavelet configuration lacks an entry or has one of the wrong kind.") from error
-        if (codec.depth_axis not in ("k", "frames") or codec.weight_sets > codec.levels
+        codec = cls(*numbers, axis, sets, bound=bound, quantiser=quantiser)
+        if (codec.depth_axis not in ("k", "frames") or codec.weight_sets > codec.levels or (bound and quantiser)
                 or (codec.levels > 0 and codec.weight_sets <= min(codec.depth_levels, codec.levels - 1))):
             raise FormatError("The wavelet configuration contradicts itself.")
         codec._read_model(model)
@@ -113,10 +136,24 @@ class WaveletCodec(Codec):
         return encode_groups(np.concatenate(parts), np.concatenate(groups), 2) if parts else b""
 
     def encode(self, slab: np.ndarray) -> bytes:
+        if self.quantiser:
+            return rate_distortion.encode(self, slab)[0]
         return self._code_volume(np.asarray(slab, np.int32), fit=False)
 
+    def encode_measured(self, slab: np.ndarray) -> tuple[bytes, np.ndarray]:
+        """The payload, and the samples that `decode` will make of it."""
+        return rate_distortion.encode(self, slab)
+
+    def at_step(self, step: float) -> WaveletCodec:
+        """The same codec with another step."""
+        quantiser = Quantiser.uniform(step, self.levels, self.depth_levels, self.quantiser.points)
+        return WaveletCodec(self.maximum, self.levels, self.depth_levels, self.depth_axis, self.weight_sets,
+                            self.weights, quantiser=quantiser)
+
+    sampled = staticmethod(rate_distortion.sampled)
+
     def decode(self, payload: bytes, shape: tuple[int, int, int, int]) -> np.ndarray:
-        shapes = lifting.level_shapes(self._turned(shape), self.levels, self.depth_levels)
+        shapes = lifting.level_shapes(self.turned(shape), self.levels, self.depth_levels)
         decoder = GroupDecoder(payload, int(np.prod(shape)))
 
         def code(coefficients: np.ndarray, mean: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -124,24 +161,33 @@ class WaveletCodec(Codec):
             np.add(mean, residual, out=coefficients)
             return residual
 
-        low = _sums(decoder.decode(np.full(shapes[-1], _LOW_GROUP, np.uint8)))
+        low = lifting.sums(decoder.decode(np.full(shapes[-1], LOW_GROUP, np.uint8)))
+        if self.quantiser:
+            low = self.quantiser.low(low)
         coarser = None
         for number in reversed(range(self.levels)):
-            known = self._code_level(number, shapes[number], low, coarser, None, code)
-            bands = {name: known.lattice.join(components, self._band_shape(number, shapes[number], name))
-                     for name, components in known.bands.items()}
-            coarser = lifting.Level(low, bands)
-            low = lifting.merge(coarser, number < self.depth_levels)
+            seen = self.quantiser.seen(low, number) if self.quantiser else low
+            bands = self.joined(number, shapes, self.code_level(number, shapes[number], seen, coarser, None, code))
+            coarser = lifting.Level(seen, bands)
+            low = (self.quantiser.merged(number, low, bands, number < self.depth_levels) if self.quantiser
+                   else lifting.merge(coarser, number < self.depth_levels))
         decoder.finish()
-        return np.ascontiguousarray(self._turn(low))
+        if self.quantiser:
+            low = self.quantiser.samples(low, self.maximum)
+        return np.ascontiguousarray(self.turn(fine(low, self.bound) if self.bound else low))
+
+    def joined(self, number: int, shapes: list[tuple[int, ...]], known: Known) -> dict[BandName, np.ndarray]:
+        """The bands of a level, out of their components."""
+        return {name: known.lattice.join(components, self._band_shape(number, shapes[number], name))
+                for name, components in known.bands.items()}
 
     def _code_volume(self, slab: np.ndarray, fit: bool) -> bytes:
         """The payload of a slab; with `fit`, weights are fitted on the way, and the payload only tells the size."""
-        volume = self._turn(slab)
+        volume = self.turn(coarse(slab, self.bound) if self.bound else slab)
         levels = lifting.forward(volume, self.levels, self.depth_levels)
         shapes = lifting.level_shapes(volume.shape, self.levels, self.depth_levels)
-        flat = _differences(levels[-1].low if levels else volume).ravel()
-        symbols, groups = [flat], [np.full(len(flat), _LOW_GROUP, np.uint8)]
+        flat = lifting.differences(levels[-1].low if levels else volume).ravel()
+        symbols, groups = [flat], [np.full(len(flat), LOW_GROUP, np.uint8)]
 
         def code(coefficients: np.ndarray, mean: np.ndarray, group: np.ndarray) -> np.ndarray:
             residual = coefficients - mean
@@ -151,12 +197,12 @@ class WaveletCodec(Codec):
 
         for number in range(len(levels)) if fit else reversed(range(len(levels))):
             coarser = levels[number + 1] if number + 1 < len(levels) else None
-            self._code_level(number, shapes[number], levels[number].low, coarser, levels[number].bands, code,
-                             fit and number < self.weight_sets)
+            self.code_level(number, shapes[number], levels[number].low, coarser, levels[number].bands, code,
+                            fit and number < self.weight_sets)
         return encode_groups(np.concatenate(symbols), np.concatenate(groups), N_GROUPS + 1)
 
-    def _code_level(self, number: int, shape: tuple[int, ...], low: np.ndarray, coarser: lifting.Level | None,
-                    bands: dict[BandName, np.ndarray] | None, code: Code, fit: bool = False) -> Known:
+    def code_level(self, number: int, shape: tuple[int, ...], low: np.ndarray, coarser: lifting.Level | None,
+                   bands: dict[BandName, np.ndarray] | None, code: Code, fit: bool = False) -> Known:
         """Code all bands of one level.
 
         Parameters
@@ -216,11 +262,11 @@ class WaveletCodec(Codec):
         self.weights = {key: Weights(*pair) for key, pair in zip(keys, zip(parts[::2], parts[1::2], strict=True),
                                                                strict=True)}
 
-    def _turn(self, array: np.ndarray) -> np.ndarray:
+    def turn(self, array: np.ndarray) -> np.ndarray:
         """(frames, k, j, i) to (batch, depth, j, i) or back."""
         return array if self.depth_axis == "k" else array.swapaxes(0, 1)
 
-    def _turned(self, shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    def turned(self, shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
         return tuple(shape) if self.depth_axis == "k" else (shape[1], shape[0], *shape[2:])
 
 
@@ -238,19 +284,6 @@ def _add_parents(known: Known, coarser: lifting.Level) -> None:
             flat.reshape(lattice.padded)[:, 1:1 + slices, 1:1 + rows, 1:1 + columns] = part
 
 
-def _differences(low: np.ndarray) -> np.ndarray:
-    """Differences along depth, then j, then i; the first of each line is kept."""
-    for axis in (1, 2, 3):
-        low = np.diff(low, axis=axis, prepend=low.dtype.type(0))
-    return low
-
-
-def _sums(differences: np.ndarray) -> np.ndarray:
-    for axis in (3, 2, 1):
-        differences = np.cumsum(differences, axis=axis, dtype=np.int32)
-    return differences
-
-
 def _sample(slabs: Sequence[np.ndarray]) -> np.ndarray:
     """Some slabs of equal shape, spread over the volume, one after the other along the frames."""
     first = slabs[0]
@@ -258,6 +291,13 @@ def _sample(slabs: Sequence[np.ndarray]) -> np.ndarray:
     count = max(1, min(len(usable), _FIT_VOXELS // max(1, first.size)))
     chosen = [slabs[usable[(2 * place + 1) * len(usable) // (2 * count)]] for place in range(count)]
     return np.concatenate([slab for slab in chosen if slab.shape == chosen[0].shape])
+
+
+def _bound(value: object, maximum: int) -> SampleBound:
+    if not isinstance(value, list) or len(value) != 3:
+        raise FormatError("The wavelet configuration has no valid bound.")
+    error, low = _checked(value[0], 1, MAX_ERROR), _checked(value[1], 0, maximum)
+    return SampleBound(error, low, _checked(value[2], low, maximum))
 
 
 def _checked(value: object, low: int, high: int) -> int:

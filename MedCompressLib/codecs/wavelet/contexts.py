@@ -27,6 +27,7 @@ SPREAD_BITS = 4      # expected magnitudes are kept to sixteenths (times 2**unit
 N_CLASSES = 60
 FINE_CLASSES = 28    # below: expected magnitudes under 8, where the quarter of the prediction matters
 N_GROUPS = N_CLASSES << PHASE_BITS
+LOW_GROUP = N_GROUPS  # the all-low part of the coarsest level has a group of its own
 
 _PLANE = [(0, j, i) for j in (-1, 0, 1) for i in (-1, 0, 1)]
 _BOX = [(d, j, i) for d in (-1, 0, 1) for j in (-1, 0, 1) for i in (-1, 0, 1)]
@@ -51,7 +52,12 @@ def _class_of_spread() -> np.ndarray:
 
 
 _CLASS_OF_SPREAD = _class_of_spread()
-_PHASE_MASK = np.where(np.arange(N_CLASSES) < FINE_CLASSES, (1 << PHASE_BITS) - 1, 0).astype(np.uint8)
+
+
+def _phase_mask(unit: int) -> np.ndarray:
+    """What of the phase counts in each class, where expected magnitudes are in units of 2**(unit - SPREAD_BITS)."""
+    fine = FINE_CLASSES - 4 * min(unit, 0)
+    return np.where(np.arange(N_CLASSES) < fine, (1 << PHASE_BITS) - 1, 0).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -229,7 +235,7 @@ def predict(known: Known, name: BandName, step: Pass, component: Component, shap
         mean = np.empty(lattice.inside(known.values[:lattice.size], component, shape).shape, np.int32)
         group = np.empty(mean.shape, np.uint8)
         _predict_compiled(known.values, lattice.padded, *_used(means, taps), *_used(spreads, weights.spread[:-1]),
-                          int(weights.spread[-1]), spread_shift, _CLASS_OF_SPREAD, _PHASE_MASK,
+                          int(weights.spread[-1]), spread_shift, _CLASS_OF_SPREAD, _phase_mask(unit),
                           np.empty(max(_BLOCK, lattice.padded[3]), dtype), mean, group)
         return mean, group
     mean = weighted_sum(known.values, means, taps, _HALF, lattice, dtype)
@@ -242,7 +248,7 @@ def predict(known: Known, name: BandName, step: Pass, component: Component, shap
     spread = lattice.inside(spread, component, shape) >> spread_shift
     np.clip(spread, 0, (1 << 16) - 1, out=spread)
     group = _CLASS_OF_SPREAD.take(spread)
-    phase &= _PHASE_MASK.take(group)
+    phase &= _phase_mask(unit).take(group)
     group <<= PHASE_BITS
     group |= phase
     return mean.astype(np.int32, copy=False), group

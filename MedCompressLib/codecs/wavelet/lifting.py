@@ -87,6 +87,20 @@ def band_shape(parent: tuple[int, ...], name: BandName, depth_split: bool) -> tu
     return (batch, halves[0][name[0]] if depth_split else depth, halves[1][name[1]], halves[2][name[2]])
 
 
+def differences(low: np.ndarray) -> np.ndarray:
+    """Differences along depth, then j, then i; the first of each line is kept."""
+    for axis in (DEPTH, ROW, COLUMN):
+        low = np.diff(low, axis=axis, prepend=low.dtype.type(0))
+    return low
+
+
+def sums(differences: np.ndarray) -> np.ndarray:
+    """Undo `differences`, in 32 bits."""
+    for axis in (COLUMN, ROW, DEPTH):
+        differences = np.cumsum(differences, axis=axis, dtype=np.int32)
+    return differences
+
+
 def _at(axis: int, index: slice) -> tuple:
     return (*(slice(None),) * axis, index)
 
