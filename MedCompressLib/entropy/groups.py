@@ -11,8 +11,8 @@ Guarantees and requirements
 * Damaged bytes give `FormatError` or wrong symbols (a checksum around them is the container's work); never a crash,
   never more memory than about twelve bytes for each symbol of `limit`.
 
-The coder is `constriction`'s ANS (32-bit words, 64-bit state, 24-bit probabilities). It decodes about a fifth faster
-than its range coder and takes fewer lines to describe.
+The coder (`rans`) is `constriction`'s ANS (32-bit words, 64-bit state, 24-bit probabilities). It decodes about a fifth
+faster than its range coder and takes fewer lines to describe.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ import numpy as np
 
 from ..compiled import compiled, worth_compiling
 from ..errors import FormatError
-from .tables import COUNT_OF_CODE, MAX_CODE, MAX_TABLE_SIZE, CountTable, code_of_count, fit_shift, fit_table
+from .bits import append_low_bits, pack_bits, pack_low_bits, packed_size, unpack_bits
+from .rans import Decoder, Encoder
+from .tables import MAX_CODE, MAX_TABLE_SIZE, CountTable, code_of_count, fit_shift, fit_table
 from .varint import ByteReader, write_signed, write_varint
 
 MAX_GROUPS = 1 << 16
@@ -46,16 +48,14 @@ def encode_groups(symbols: np.ndarray, groups: np.ndarray, n_groups: int) -> byt
     bytes
         Self-contained: tables, counts and the coded symbols.
     """
-    import constriction
-
     symbols = np.asarray(symbols, np.int32).ravel()
     groups = np.asarray(groups).ravel()
     if len(symbols) != len(groups):
         raise ValueError(f"{len(symbols)} symbols but {len(groups)} groups: each symbol needs one group.")
-    counts = np.bincount(groups, minlength=n_groups)
+    by_group, counts = _sorted(symbols, groups)
     if len(counts) > n_groups or n_groups > MAX_GROUPS:
         raise ValueError(f"Groups must lie below n_groups = {n_groups}, and that at most {MAX_GROUPS}.")
-    by_group = symbols if n_groups == 1 else symbols[np.argsort(groups, kind="stable")]
+    counts = np.append(counts, np.zeros(n_groups - len(counts), np.int64))
     parts = np.split(by_group, np.cumsum(counts[counts > 0])[:-1]) if len(symbols) else []
 
     out = bytearray()
@@ -65,8 +65,11 @@ def encode_groups(symbols: np.ndarray, groups: np.ndarray, n_groups: int) -> byt
     if not parts:
         return bytes(out)
     shifts = [fit_shift(part) for part in parts]
-    low_bits = b"".join(_pack_bits(part, np.full(len(part), shift)) for part, shift in zip(parts, shifts, strict=True))
-    parts = [part >> shift for part, shift in zip(parts, shifts, strict=True)]
+    low_bits = b""
+    for part, shift in zip(parts, shifts, strict=True):
+        if shift:
+            low_bits += pack_low_bits(part, shift)
+            part >>= shift
     tables = [fit_table(part) for part in parts]
     for table, shift in zip(tables, shifts, strict=True):
         write_varint(out, shift)
@@ -76,22 +79,20 @@ def encode_groups(symbols: np.ndarray, groups: np.ndarray, n_groups: int) -> byt
     step_table = CountTable(int(steps.min()), np.append(code_of_count(np.bincount(steps - steps.min())), 0))
     _write_step_table(out, step_table)
 
-    indices, excess = _split(parts, tables)
+    excess = np.concatenate([np.zeros(0, np.int64), *map(_excess, parts, tables)])
     write_varint(out, len(excess))
-    coder = constriction.stream.stack.AnsCoder()     # last in, first out: what is decoded last is encoded first
+    coder = Encoder(len(symbols))
     bits = b""
     if len(excess):
         lengths = np.frexp(excess.astype(np.float64))[1].astype(np.int32)
         length_table = CountTable(0, code_of_count(np.bincount(lengths, minlength=_N_LENGTHS)))
         out += length_table.codes.astype(np.uint8).tobytes()
-        coder.encode_reverse(lengths, length_table.model())
-        bits = _pack_bits(excess, lengths - 1)
-    for index, table in zip(reversed(indices), reversed(tables), strict=True):
-        if not table.is_constant:
-            coder.encode_reverse(index, table.model())
-    if not step_table.is_constant:
-        coder.encode_reverse(steps - step_table.low, step_table.model())
-    words = coder.get_compressed()
+        coder.put(length_table, lengths)
+        bits = pack_bits(excess, lengths - 1)
+    for part, table in zip(reversed(parts), reversed(tables), strict=True):
+        coder.put(table, part)
+    coder.put(step_table, steps)
+    words = coder.words()
     write_varint(out, len(words))
     out += words.astype("<u4").tobytes()
     return bytes(out) + bits + low_bits
@@ -137,8 +138,8 @@ class GroupDecoder:
             A group has fewer symbols left than are asked for.
         """
         flat = groups.ravel()
+        symbols = np.empty(len(flat), np.int32)
         if worth_compiling(len(self._symbols)):
-            symbols = np.empty(len(flat), np.int32)
             if not _deal(flat, self._symbols, self._next, self._end, symbols):
                 raise FormatError(_DAMAGED + "a group of symbols is shorter than needed.")
             return symbols.reshape(groups.shape)
@@ -147,16 +148,36 @@ class GroupDecoder:
             raise FormatError(_DAMAGED + "a group of symbols is shorter than needed.")
         pieces = [self._symbols[self._next[g]:self._next[g] + asked[g]] for g in np.flatnonzero(asked)]
         self._next += asked
-        if len(pieces) <= 1:
-            return np.concatenate([np.zeros(0, np.int32), *pieces]).reshape(groups.shape)
-        symbols = np.empty(len(flat), np.int32)
-        symbols[np.argsort(flat, kind="stable")] = np.concatenate(pieces)
+        if len(pieces) == 1:
+            symbols[:] = pieces[0]
+        elif pieces:
+            symbols[np.argsort(flat, kind="stable")] = np.concatenate(pieces)
         return symbols.reshape(groups.shape)
 
     def finish(self) -> None:
         """Raise FormatError unless every symbol was handed out."""
         if np.any(self._next != self._end):
             raise FormatError(_DAMAGED + "there are more symbols than voxels.")
+
+
+def _sorted(symbols: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The symbols in the order of their groups, as a new array, and how many each group has."""
+    if worth_compiling(len(symbols)) and groups.dtype in (np.uint8, np.uint16):
+        counts, by_group = np.zeros(1 << 8 * groups.itemsize, np.int64), np.empty_like(symbols)
+        _sort(symbols, groups, counts, by_group)
+        return by_group, np.trim_zeros(counts, "b")
+    return symbols[np.argsort(groups, kind="stable")], np.bincount(groups)
+
+
+@compiled
+def _sort(symbols, groups, counts, by_group):
+    for n in range(len(groups)):
+        counts[groups[n]] += 1
+    places = np.cumsum(counts) - counts
+    for n in range(len(symbols)):
+        place = places[groups[n]]
+        by_group[place] = symbols[n]
+        places[groups[n]] = place + 1
 
 
 @compiled
@@ -173,18 +194,13 @@ def _deal(groups, symbols, following, end, dealt):
     return True
 
 
-def _split(parts: list[np.ndarray], tables: list[CountTable]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Table indices of each part's symbols, and the excesses (1 and up) of all that are escaped, in order."""
-    indices, excesses = [], []
-    for part, table in zip(parts, tables, strict=True):
-        index = part.astype(np.int64) - table.low
-        escaped = (index < 0) | (index >= table.size)
-        if escaped.any():
-            outside = index[escaped]
-            excesses.append(np.where(outside < 0, -2 * outside, 2 * (outside - table.size) + 1))
-            index[escaped] = table.size
-        indices.append(index.astype(np.int32))
-    return indices, np.concatenate([np.zeros(0, np.int64), *excesses])
+def _excess(part: np.ndarray, table: CountTable) -> np.ndarray:
+    """What lies beyond the table, folded to 1 and up: int64, one for each escaped symbol, in order."""
+    if not table.escapes:
+        return np.zeros(0, np.int64)
+    index = part.astype(np.int64) - table.low
+    outside = index[(index < 0) | (index >= table.size)]
+    return np.where(outside < 0, -2 * outside, 2 * (outside - table.size) + 1)
 
 
 def _unsplit(index: np.ndarray, table: CountTable, excess: np.ndarray) -> np.ndarray:
@@ -197,45 +213,8 @@ def _unsplit(index: np.ndarray, table: CountTable, excess: np.ndarray) -> np.nda
     return symbols
 
 
-def _pack_bits(values: np.ndarray, widths: np.ndarray) -> bytes:
-    """The `widths` low bits of each value, one value after the other, least significant first, into whole bytes."""
-    if len(widths) and widths[0] == widths.max() == widths.min():
-        bits = (values[:, None] >> np.arange(widths[0], dtype=values.dtype) & 1).astype(np.uint8).ravel()
-    else:
-        owner, place = _bit_places(widths)
-        bits = (values[owner] >> place & 1).astype(np.uint8)
-    return np.packbits(bits, bitorder="little").tobytes()
-
-
-def _unpack_bits(reader: ByteReader, widths: np.ndarray) -> np.ndarray:
-    total = int(widths.sum())
-    bits = np.unpackbits(np.frombuffer(reader.take(total + 7 >> 3), np.uint8), count=total, bitorder="little")
-    owner, place = _bit_places(widths)
-    values = np.zeros(len(widths), np.int64)
-    np.add.at(values, owner, bits.astype(np.int64) << place)
-    return values
-
-
-def _unpack_low_bits(reader: ByteReader, count: int, width: int) -> np.ndarray:
-    """`count` values of `width` bits each, as int32."""
-    packed = np.frombuffer(reader.take(count * width + 7 >> 3), np.uint8)
-    bits = np.unpackbits(packed, count=count * width, bitorder="little").reshape(count, width)
-    values = np.zeros(count, np.int32)
-    for place in range(width):
-        values |= bits[:, place].astype(np.int32) << place
-    return values
-
-
-def _bit_places(widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For every bit, the value it belongs to and its place in it."""
-    owner = np.repeat(np.arange(len(widths)), widths)
-    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(widths) - widths, widths)
-
-
 def _read_symbols(reader: ByteReader, counts: np.ndarray) -> np.ndarray:
     """All symbols, group after group; `counts` are those of the groups that have any."""
-    import constriction
-
     shapes, shifts = [], []
     entries = 0
     for _ in counts:
@@ -249,12 +228,8 @@ def _read_symbols(reader: ByteReader, counts: np.ndarray) -> np.ndarray:
     n_escaped = reader.varint(int(counts.sum()))
     length_table = CountTable(0, _codes(reader, _N_LENGTHS)) if n_escaped else None
     words = np.frombuffer(reader.take(4 * reader.varint(reader.remaining // 4)), "<u4").astype(np.uint32)
-    try:
-        coder = constriction.stream.stack.AnsCoder(words)
-    except ValueError as error:
-        raise FormatError(_DAMAGED + "the coded symbols end in an impossible word.") from error
-
-    steps = _take(coder, step_table, entries) + step_table.low
+    coder = Decoder(words, int(counts.sum()))
+    steps = coder.take(step_table, entries) + step_table.low
     sizes = np.array([size + 1 for _, size in shapes])
     codes = np.cumsum(steps)
     codes -= np.repeat(np.concatenate([[0], codes[np.cumsum(sizes)[:-1] - 1]]), sizes)
@@ -262,26 +237,26 @@ def _read_symbols(reader: ByteReader, counts: np.ndarray) -> np.ndarray:
         raise FormatError(_DAMAGED + "a table of symbol counts is impossible.")
     tables = [CountTable(low, part) for (low, _), part in zip(shapes, np.split(codes, np.cumsum(sizes)[:-1]),
                                                               strict=True)]
-    indices = [_take(coder, table, int(count)) for table, count in zip(tables, counts, strict=True)]
+    indices = [coder.take(table, int(count)) for table, count in zip(tables, counts, strict=True)]
     escaped = [int(np.count_nonzero(index == table.size)) for index, table in zip(indices, tables, strict=True)]
     if sum(escaped) != n_escaped:
         raise FormatError(_DAMAGED + "the number of escaped symbols is wrong.")
-    lengths = _take(coder, length_table, n_escaped) if n_escaped else np.zeros(0, np.int32)
+    lengths = coder.take(length_table, n_escaped) if n_escaped else np.zeros(0, np.int32)
     if n_escaped and lengths.min() == 0:
         raise FormatError(_DAMAGED + "an escaped symbol has no bits.")
     widths = np.maximum(lengths.astype(np.int64) - 1, 0)
-    excess = np.split(_unpack_bits(reader, widths) | np.left_shift(np.int64(1), widths), np.cumsum(escaped)[:-1])
+    excess = unpack_bits(reader.take(packed_size(int(widths.sum()), 1)), widths) | np.left_shift(np.int64(1), widths)
     if not coder.is_empty():
         raise FormatError(_DAMAGED + "there are bits after the end of the coded symbols.")
     symbols = np.empty(int(counts.sum()), np.int32)
     end = 0
-    for index, table, part, shift in zip(indices, tables, excess, shifts, strict=True):
+    for index, table, part, shift in zip(indices, tables, np.split(excess, np.cumsum(escaped)[:-1]), shifts,
+                                         strict=True):
         values = symbols[end:end + len(index)]
         end += len(index)
         values[:] = _unsplit(index, table, part)
         if shift:
-            values <<= shift
-            values |= _unpack_low_bits(reader, len(index), shift)
+            append_low_bits(values, reader.take(packed_size(len(index), shift)), shift)
     return symbols
 
 
@@ -313,12 +288,3 @@ def _codes(reader: ByteReader, count: int) -> np.ndarray:
     if codes.max() >= MAX_CODE:
         raise FormatError(_DAMAGED + "a table of symbol counts is impossible.")
     return codes
-
-
-def _take(coder, table: CountTable, count: int) -> np.ndarray:
-    """The next `count` table indices; those of a constant table take nothing from the coder."""
-    if table.is_constant:
-        return np.zeros(count, np.int32)
-    if not COUNT_OF_CODE[table.codes].any():
-        raise FormatError(_DAMAGED + "a table of symbol counts is empty.")
-    return coder.decode(table.model(), count)

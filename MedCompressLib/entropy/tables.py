@@ -22,6 +22,9 @@ MAX_CODE = 208
 MAX_TABLE_SIZE = 1 << 17
 """No table covers more values than this; what lies outside is escaped."""
 
+TOTAL_BITS = 24
+"""Probabilities are multiples of 2**-24."""
+
 _ENTRY_BITS = 2.0     # about what one more entry costs in the coded table
 _SAMPLE = 1 << 15      # so many values tell the spread of a group well enough
 _ESCAPE_BITS = 6.0    # about what an escaped symbol costs more than one that is in the table
@@ -61,12 +64,38 @@ class CountTable:
         """One value, never escaped: its symbols need no bits at all."""
         return self.size == 1 and self.codes[1] == 0
 
+    @property
+    def is_empty(self) -> bool:
+        """No count at all."""
+        return not self.codes.any()
+
+    @property
+    def escapes(self) -> bool:
+        """Whether the escape has a count."""
+        return self.codes[-1] != 0
+
+    def indices(self, values: np.ndarray) -> np.ndarray:
+        """The index of each of some int32 values, as int32; `size` for those that escape."""
+        if not self.escapes:
+            return values - np.int32(self.low)
+        index = np.subtract(values, self.low, dtype=np.int64)
+        index[(index < 0) | (index >= self.size)] = self.size
+        return index.astype(np.int32)
+
     def model(self):
         """The `constriction` model of this table; `perfect=False` so that only exact integers and IEEE + * / count."""
         import constriction
 
         counts = COUNT_OF_CODE[self.codes].astype(np.float64)
         return constriction.stream.model.Categorical(counts, perfect=False)
+
+    def lefts(self) -> np.ndarray:
+        """The first quantile of each index, then 2**TOTAL_BITS, as that model has them; uint64."""
+        counts = COUNT_OF_CODE[self.codes]
+        below = np.cumsum(counts) - counts
+        scale = ((1 << TOTAL_BITS) - len(counts)) / int(counts.sum())
+        lefts = np.floor(below * scale).astype(np.uint64) + np.arange(len(counts), dtype=np.uint64)
+        return np.append(lefts, np.uint64(1 << TOTAL_BITS))
 
 
 def fit_shift(values: np.ndarray) -> int:
@@ -77,23 +106,36 @@ def fit_shift(values: np.ndarray) -> int:
     of width w times the scale loses about 0.06 w**2 bits); the decision from the two empirical code lengths, so that a
     comb-like histogram keeps its bits.
     """
-    values = values[::-(-len(values) // _SAMPLE)]
-    ordered = np.sort(values).astype(np.int64)
-    spread = float(np.abs(ordered - ordered[len(ordered) // 2]).mean())
+    found, counts = _histogram(values[::-(-len(values) // _SAMPLE)])
+    total = int(counts.sum())
+    median = found[np.searchsorted(np.cumsum(counts), total // 2, side="right")]
+    spread = int((counts * np.abs(found - median)).sum()) / total
     if spread < 8:
         return 0
     shifts = np.arange(int(np.log2(spread)))
     bins = spread / 2.0**shifts
-    best = int(np.argmin(0.06 * len(values) / bins**2 + 8 * _ENTRY_BITS * bins))
-    if best and best * len(values) + _code_length(ordered >> best) < _code_length(ordered):
-        return best
+    best = int(np.argmin(0.06 * total / bins**2 + 8 * _ENTRY_BITS * bins))
+    if best:
+        upper = found >> best
+        shifted = np.add.reduceat(counts, np.flatnonzero(np.diff(upper, prepend=upper[0] - 1)))
+        if best * total + _code_length(shifted) < _code_length(counts):
+            return best
     return 0
 
 
-def _code_length(ordered: np.ndarray) -> float:
-    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
-    counts = np.diff(ends, prepend=-1)
-    return float((counts * np.log2(len(ordered) / counts)).sum()) + _ENTRY_BITS * len(counts)
+def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values that occur, ascending, and how often each does; both int64."""
+    low, high = int(values.min()), int(values.max())
+    if high - low > 4 * _SAMPLE:
+        found, counts = np.unique(values, return_counts=True)
+        return found.astype(np.int64), counts
+    counts = np.bincount(np.subtract(values, low, dtype=np.intp))
+    found = np.flatnonzero(counts)
+    return found + low, counts[found]
+
+
+def _code_length(counts: np.ndarray) -> float:
+    return float((counts * np.log2(counts.sum() / counts)).sum()) + _ENTRY_BITS * len(counts)
 
 
 def fit_table(values: np.ndarray) -> CountTable:
@@ -102,11 +144,13 @@ def fit_table(values: np.ndarray) -> CountTable:
     The interval is the one that maximises (bits saved by not escaping) - (bits of its entries): a largest-sum
     subarray over the histogram.
     """
-    centre = int(np.median(values[:1000]))
-    first = max(int(values.min()), centre - MAX_TABLE_SIZE // 2)
-    last = min(int(values.max()), first + MAX_TABLE_SIZE - 1)
-    inside = values[(values >= first) & (values <= last)] if first > values.min() or last < values.max() else values
-    histogram = np.bincount(inside.astype(np.int64) - first, minlength=1)
+    first, last = int(values.min()), int(values.max())
+    inside = values
+    if last - first >= MAX_TABLE_SIZE // 2:
+        first = max(first, int(np.median(values[:1000])) - MAX_TABLE_SIZE // 2)
+        last = min(last, first + MAX_TABLE_SIZE - 1)
+        inside = values[(values >= first) & (values <= last)]
+    histogram = np.bincount(np.subtract(inside, first, dtype=np.intp), minlength=1)
     gain = np.concatenate([[0.0], np.cumsum(_ESCAPE_BITS * histogram - _ENTRY_BITS)])
     lowest = np.minimum.accumulate(gain)
     end = int(np.argmax(gain - lowest))

@@ -175,6 +175,19 @@ def test_compiled_predictions_are_the_same(shape, cut_depth, dtype, unit, seed):
                 assert all(np.array_equal(*pair) for pair in zip(plain, compiled, strict=True))
 
 
+@pytest.mark.parametrize("shape", [(1, 8, 70, 61), (3, 1, 90, 40), (2, 5, 1, 300)])
+def test_numba_chooses_the_same_weights(monkeypatch, shape):
+    """Sums of floats in another order: rounded to integers they are the same."""
+    pytest.importorskip("numba")
+    slab = smooth(shape, 3000, noise=0.05)
+    models = []
+    for switch in "01":
+        monkeypatch.setenv(SWITCH, switch)
+        codec = WaveletCodec.fit([slab], 4000, "default", SPACING)
+        models.append((codec.get_config(), codec.model, codec.encode(slab)))
+    assert models[0] == models[1]
+
+
 def test_contradicting_configuration():
     config = WaveletCodec(100, 3, 2, "k", 3).get_config()
     with pytest.raises(FormatError, match="contradicts itself"):

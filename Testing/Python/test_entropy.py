@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from MedCompressLib.compiled import SWITCH
 from MedCompressLib.entropy import GroupDecoder, encode_groups
+from MedCompressLib.entropy.bits import append_low_bits, pack_low_bits
 from MedCompressLib.entropy.tables import COUNT_OF_CODE, MAX_CODE, code_of_count, fit_table
 from MedCompressLib.errors import FormatError
 
@@ -67,6 +69,43 @@ def test_same_input_same_bytes_for_ever():
     symbols[::700] = 1 << 20
     data = encode_groups(symbols, (np.arange(5000) % 3).astype(np.uint8), 4)
     assert hashlib.sha256(data).hexdigest() == "6721f59e9091760e81ffb4f812fbd4721336d60993b04db52c5094029db6f605"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_compiled_loops_make_the_same_bytes_and_symbols(monkeypatch, seed):
+    """With escapes, low bits outside the tables, constant groups, and states that end in every way."""
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(seed)
+    symbols, groups = laplace(seed, int(4**(seed + 1)) % 30_011, 110)
+    groups = groups.astype(np.uint16 if seed % 2 else np.uint8)
+    symbols[rng.random(len(symbols)) < 0.001] = -(2**31)
+    symbols[groups == 7] = 3
+    streams = []
+    for switch in "01":
+        monkeypatch.setenv(SWITCH, switch)
+        streams.append(encode_groups(symbols, groups, 300))
+    assert streams[0] == streams[1]
+    for switch in "01":
+        monkeypatch.setenv(SWITCH, switch)
+        decoder = GroupDecoder(streams[0], len(symbols))
+        decoded = [decoder.decode(part) for part in np.array_split(groups, 5)]
+        decoder.finish()
+        assert np.array_equal(np.concatenate(decoded), symbols)
+
+
+@pytest.mark.parametrize("switch", ["0", "1"])
+@pytest.mark.parametrize("width", [1, 7, 8, 13, 31])
+def test_low_bits(monkeypatch, width, switch):
+    if switch == "1":
+        pytest.importorskip("numba")
+    monkeypatch.setenv(SWITCH, switch)
+    values = np.random.default_rng(width).integers(-(2**31), 2**31, 1001).astype(np.int32)
+    packed = pack_low_bits(values, width)
+    assert int.from_bytes(packed, "little") == sum((int(value) & (1 << width) - 1) << width * n
+                                                   for n, value in enumerate(values))
+    upper = values >> width
+    append_low_bits(upper, packed, width)
+    assert np.array_equal(upper, values)
 
 
 def test_the_decoder_hands_out_no_more_than_there_is():

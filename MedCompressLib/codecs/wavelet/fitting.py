@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...compiled import compiled, worth_compiling
 from .contexts import LOW_TAPS, WEIGHT_BITS, Known, Terms, Weights, mean_terms, spread_terms
 from .lattice import Pass
 from .lifting import BandName
@@ -23,52 +24,102 @@ def fit_weights(known: Known, name: BandName, step: Pass, shape: tuple[int, ...]
     The mean is a weighted ridge regression, repeated once with weights 1 / |residual|, which approaches the least sum
     of absolute differences; the spread is a regression of the absolute residual.
     """
-    columns, magnitudes, targets = [], [], []
+    lattice, values = known.lattice, known.values
+    x_parts, a_parts = [], []
     for component in step.components:
-        inside = known.lattice.inside(np.arange(known.lattice.size), component, shape).ravel()
+        inside = lattice.inside(np.arange(lattice.size), component, shape).ravel()
         places = inside[::max(1, 2 * len(inside) // ROWS)]
-        columns.append(_rows(known.values, mean_terms(known.lattice, name, step, component), places))
-        magnitudes.append(_rows(known.values, spread_terms(known.lattice, name, step, component), places))
-        targets.append(known.bands[name][component][places].astype(np.float64))
-    x, a, y = np.concatenate(columns), np.concatenate(magnitudes), np.concatenate(targets)
-    n_mean, n_spread = x.shape[1] - 1, a.shape[1]
-    if len(y) < max(4 * n_mean, _BLOCK):
+        part = _rows(values, mean_terms(lattice, name, step, component), places, 0)
+        part[:, :_CENTRE] -= part[:, -1:]
+        part[:, -1] = known.bands[name][component][places]
+        x_parts.append(part)
+        a_parts.append(_rows(values, spread_terms(lattice, name, step, component), places, 2))
+    # The last column of x and a is what the others are to predict.
+    x, a = np.concatenate(x_parts), np.concatenate(a_parts)
+    n_mean, n_spread = x.shape[1] - 1, a.shape[1] - 2
+    if len(x) < max(4 * n_mean, _BLOCK):
         return Weights(np.zeros(n_mean, np.int32), np.append(np.full(n_spread, 40, np.int32), 1 << WEIGHT_BITS))
 
-    x[:, :_CENTRE] -= x[:, -1:]
-    x = x[:, :-1]
-    beta = _ridge(x, y, 1 / (1 + a.mean(1)))
-    residual = np.abs(y - _predict(x, beta))
-    beta = _ridge(x, y, 1 / np.maximum(residual, 0.5 + 0.15 * residual.mean()))
+    activity = 1 + a[:, :n_spread].mean(1)
+    residual = _errors(x, _ridge(x, 1 / activity))
+    beta = _ridge(x, 1 / np.maximum(residual, 0.5 + 0.15 * residual.mean()))
     mean = _to_integers(beta)
-    residual = np.abs(y - _predict(x, mean / 2.0**WEIGHT_BITS))
 
-    a = np.column_stack([a, np.ones(len(a))])
-    spread = _ridge(a, residual, 1 / (1 + a[:, :-1].mean(1))**2)
-    return Weights(mean, _to_integers(spread))
-
-
-def _rows(values: np.ndarray, terms: Terms, places: np.ndarray) -> np.ndarray:
-    return np.stack([sum(values.take(places + offset) for offset in term) for term in terms], 1).astype(np.float64)
+    a[:, -2] = 1
+    a[:, -1] = _errors(x, mean / 2.0**WEIGHT_BITS)
+    return Weights(mean, _to_integers(_ridge(a, 1 / activity**2)))
 
 
-def _ridge(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The coefficients of the weighted least-squares fit, lightly pulled towards zero.
+def _rows(values: np.ndarray, terms: Terms, places: np.ndarray, more: int) -> np.ndarray:
+    """The terms at each of some places, one row a place, and so many more columns."""
+    rows = np.empty((len(places), len(terms.counts) + more))
+    if worth_compiling(rows.size):
+        _gather(values, terms.offsets, terms.counts, places, rows)
+    else:
+        for number, (first, *others) in enumerate(terms):
+            rows[:, number] = sum((values.take(places + other) for other in others), values.take(places + first))
+    return rows
 
-    The products are made of blocks too small for a BLAS to start threads of its own: several volumes or candidates
-    are fitted at the same time, and the result should not depend on the machine's thread settings.
-    """
-    rows = len(y) // _BLOCK * _BLOCK
-    both = np.column_stack([x, y])[:rows].reshape(-1, _BLOCK, x.shape[1] + 1)
-    weighted = (x * weights[:, None])[:rows].reshape(-1, _BLOCK, x.shape[1])
-    products = np.matmul(weighted.transpose(0, 2, 1), both).sum(0)
+
+@compiled
+def _gather(values, offsets, counts, places, rows):
+    """A few rows at a time, which stay in the cache while term after term is filled in."""
+    for top in range(0, len(places), _BLOCK):
+        end = min(top + _BLOCK, len(places))
+        at = 0
+        for term in range(len(counts)):
+            for row in range(top, end):
+                total = 0
+                for n in range(at, at + counts[term]):
+                    total += values[places[row] + offsets[n]]
+                rows[row, term] = total
+            at += counts[term]
+
+
+def _ridge(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The coefficients of the weighted least-squares fit of the last column, lightly pulled towards zero."""
+    products = _products(rows, weights)
     gram, right = products[:, :-1], products[:, -1]
     gram[np.diag_indices_from(gram)] += 1e-4 * np.trace(gram) / len(gram) + 1e-6
     return np.linalg.solve(gram, right)
 
 
-def _predict(x: np.ndarray, beta: np.ndarray) -> np.ndarray:
-    return np.einsum("ij,j->i", x, beta)
+def _products(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted sums over all rows of the products of each column but the last with each column.
+
+    They are made of blocks too small for a BLAS to start threads of its own: several volumes or candidates are fitted
+    at the same time, and the result should not depend on the machine's thread settings.
+    """
+    used, columns = len(rows) // _BLOCK * _BLOCK, rows.shape[1]
+    rows, weights = rows[:used], weights[:used]
+    if worth_compiling(rows.size):
+        products = np.zeros((columns - 1, columns))
+        _add_products(rows, weights, products)
+        return products
+    weighted = (rows[:, :-1] * weights[:, None]).reshape(-1, _BLOCK, columns - 1)
+    return np.matmul(weighted.transpose(0, 2, 1), rows.reshape(-1, _BLOCK, columns)).sum(0)
+
+
+@compiled
+def _add_products(rows, weights, products):
+    """Four rows at a time, as many as divide a block; above the diagonal, then mirrored."""
+    columns = rows.shape[1]
+    for n in range(0, len(rows), 4):
+        x0, x1, x2, x3 = rows[n], rows[n + 1], rows[n + 2], rows[n + 3]
+        for i in range(columns - 1):
+            w0, w1, w2, w3 = (weights[n] * x0[i], weights[n + 1] * x1[i], weights[n + 2] * x2[i],
+                              weights[n + 3] * x3[i])
+            sums, y0, y1, y2, y3 = products[i, i:], x0[i:], x1[i:], x2[i:], x3[i:]
+            for j in range(len(sums)):
+                sums[j] += w0 * y0[j] + w1 * y1[j] + w2 * y2[j] + w3 * y3[j]
+    for i in range(1, columns - 1):
+        for j in range(i):
+            products[i, j] = products[j, i]
+
+
+def _errors(rows: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    """How far off each prediction of the last column is."""
+    return np.abs(rows[:, -1] - np.einsum("ij,j->i", rows[:, :-1], beta))
 
 
 def _to_integers(weights: np.ndarray) -> np.ndarray:

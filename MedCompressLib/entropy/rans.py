@@ -1,0 +1,144 @@
+"""The rANS stream of FORMAT.md, section 11: what `constriction`'s AnsCoder does in its default form.
+
+Without numba constriction does it. It holds the interpreter's lock all the while, so threads wait for each other; the
+compiled loops make the same words without it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..compiled import compiled, worth_compiling
+from ..errors import FormatError
+from .tables import TOTAL_BITS, CountTable
+
+_TOTAL_BITS, _WORD_BITS = np.uint64(TOTAL_BITS), np.uint64(32)
+_QUANTILE, _WORD = np.uint64((1 << TOTAL_BITS) - 1), np.uint64((1 << 32) - 1)
+_FULL = np.uint64(64 - TOTAL_BITS)
+_SLOT_BITS = 12      # so many bits of a quantile are left to a search among neighbours
+
+
+class Encoder:
+    """Last in, first out: what is to be decoded first is put last.
+
+    Parameters
+    ----------
+    n_symbols : int
+        About how many there will be.
+    """
+
+    def __init__(self, n_symbols: int):
+        self._coder = None
+        if not worth_compiling(n_symbols):
+            import constriction
+
+            self._coder = constriction.stream.stack.AnsCoder()
+        self._state = 0
+        self._words: list[np.ndarray] = []
+
+    def put(self, table: CountTable, values: np.ndarray) -> None:
+        """Code int32 `values`, the last one first; those outside the table as its escape."""
+        if table.is_constant:
+            return
+        if self._coder is None:
+            words = np.empty(len(values), np.uint32)
+            self._state, count = _encode(values, table.low, table.lefts(), np.uint64(self._state), words)
+            self._words.append(words[:count])
+        else:
+            self._coder.encode_reverse(table.indices(values), table.model())
+
+    def words(self) -> np.ndarray:
+        """The whole stream, as uint32."""
+        if self._coder is not None:
+            return self._coder.get_compressed()
+        rest = [self._state & 0xFFFFFFFF, self._state >> 32]
+        while rest and rest[-1] == 0:
+            rest.pop()
+        return np.concatenate([*self._words, np.array(rest, np.uint32)])
+
+
+class Decoder:
+    """Takes indices off a stream.
+
+    Parameters
+    ----------
+    words : uint32 array
+    n_symbols : int
+        About how many there are.
+
+    Raises
+    ------
+    FormatError
+        The last word is 0.
+    """
+
+    def __init__(self, words: np.ndarray, n_symbols: int):
+        if len(words) and words[-1] == 0:
+            raise FormatError("The compressed data is damaged: the coded symbols end in an impossible word.")
+        self._coder = None
+        if not worth_compiling(n_symbols):
+            import constriction
+
+            self._coder = constriction.stream.stack.AnsCoder(words)
+        self._words, self._left = words, max(0, len(words) - 2)
+        self._state = sum(int(word) << 32 * place for place, word in enumerate(words[-2:]))
+
+    def take(self, table: CountTable, count: int) -> np.ndarray:
+        """The next `count` indices into a table, as int32; those of a constant table take nothing from the stream."""
+        if table.is_constant:
+            return np.zeros(count, np.int32)
+        if table.is_empty:
+            raise FormatError("The compressed data is damaged: a table of symbol counts is empty.")
+        if self._coder is not None:
+            return self._coder.decode(table.model(), count)
+        indices = np.empty(count, np.int32)
+        self._state, self._left = _decode(self._words, self._left, np.uint64(self._state), table.lefts(), indices)
+        return indices
+
+    def is_empty(self) -> bool:
+        """Whether nothing is left of the stream."""
+        if self._coder is not None:
+            return self._coder.is_empty()
+        return self._state == 0 and self._left == 0
+
+
+@compiled
+def _encode(values, low, lefts, state, words):
+    """The new state and how many words were written."""
+    count, size = 0, len(lefts) - 2
+    for n in range(len(values) - 1, -1, -1):
+        index = values[n] - low
+        if index < 0 or index >= size:
+            index = size
+        left = lefts[index]
+        width = lefts[index + 1] - left
+        if state >> _FULL >= width:
+            words[count] = state & _WORD
+            count += 1
+            state = state >> _WORD_BITS
+        quotient = state // width
+        state = (quotient << _TOTAL_BITS) + (state - quotient * width) + left
+    return state, count
+
+
+@compiled
+def _decode(words, left_words, state, lefts, indices):
+    """The new state and how many words are left."""
+    first = np.empty(1 << TOTAL_BITS - _SLOT_BITS, np.int32)         # index of the lowest quantile of each slot
+    index = 0
+    for slot in range(len(first)):
+        while lefts[index + 1] <= np.uint64(slot << _SLOT_BITS):
+            index += 1
+        first[slot] = index
+    for n in range(len(indices)):
+        quantile = state & _QUANTILE
+        index = first[quantile >> np.uint64(_SLOT_BITS)]
+        while lefts[index + 1] <= quantile:
+            index += 1
+        left = lefts[index]
+        state = (state >> _TOTAL_BITS) * (lefts[index + 1] - left) + (quantile - left)
+        if state <= _WORD and left_words > 0:
+            left_words -= 1
+            state = state << _WORD_BITS | np.uint64(words[left_words])
+        indices[n] = index
+    return state, left_words
