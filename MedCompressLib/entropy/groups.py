@@ -65,7 +65,7 @@ def encode_groups(symbols: np.ndarray, groups: np.ndarray, n_groups: int) -> byt
     if not parts:
         return bytes(out)
     shifts = [fit_shift(part) for part in parts]
-    low_bits = b""
+    low_bits = bytearray()
     for part, shift in zip(parts, shifts, strict=True):
         if shift:
             low_bits += pack_low_bits(part, shift)
