@@ -17,22 +17,38 @@ faster than its range coder and takes fewer lines to describe.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..compiled import compiled, worth_compiling
 from ..errors import FormatError
 from .bits import append_low_bits, pack_bits, pack_low_bits, packed_size, unpack_bits
 from .rans import Decoder, Encoder
-from .tables import MAX_CODE, MAX_TABLE_SIZE, CountTable, code_of_count, fit_shift, fit_table
+from .tables import (
+    MAX_CODE,
+    MAX_TABLE_SIZE,
+    CountTable,
+    GivenTable,
+    Table,
+    code_of_count,
+    fit_shift,
+    fit_table,
+)
 from .varint import ByteReader, write_signed, write_varint
 
 MAX_GROUPS = 1 << 16
 _INT32 = 1 << 31
+_FEW = 1 << 15       # a given table is tried for groups of no more symbols
 _N_LENGTHS = 35      # an escaped value's excess has 1 to 34 bits; index 0 is not used
 _DAMAGED = "The compressed data is damaged: "
 
 
-def encode_groups(symbols: np.ndarray, groups: np.ndarray, n_groups: int) -> bytes:
+Given = Callable[[int], GivenTable | None]
+"""The table that a codec gives for a group, if it has one."""
+
+
+def encode_groups(symbols: np.ndarray, groups: np.ndarray, n_groups: int, given: Given | None = None) -> bytes:
     """Code `symbols` so that a decoder who knows `groups` gets them back.
 
     Parameters
@@ -42,6 +58,9 @@ def encode_groups(symbols: np.ndarray, groups: np.ndarray, n_groups: int) -> byt
         The group of each symbol, below `n_groups`.
     n_groups : int
         At most 65536.
+    given : function, optional
+        Of a group: a table that the decoder knows as well. It is used where a table of the group's own costs more than
+        it saves.
 
     Returns
     -------
@@ -60,24 +79,30 @@ def encode_groups(symbols: np.ndarray, groups: np.ndarray, n_groups: int) -> byt
 
     out = bytearray()
     write_varint(out, n_groups)
-    for count in counts:
-        write_varint(out, int(count))
+    chosen = [_choose_table(part, given and given(int(group)))
+              for part, group in zip(parts, np.flatnonzero(counts), strict=True)]
+    if given is None:
+        for count in counts:
+            write_varint(out, int(count))
+    else:
+        _write_counts(out, counts, [isinstance(table, GivenTable) for table, _ in chosen])
     if not parts:
         return bytes(out)
-    shifts = [fit_shift(part) for part in parts]
     low_bits = bytearray()
-    for part, shift in zip(parts, shifts, strict=True):
+    for part, (_, shift) in zip(parts, chosen, strict=True):
         if shift:
             low_bits += pack_low_bits(part, shift)
             part >>= shift
-    tables = [fit_table(part) for part in parts]
-    for table, shift in zip(tables, shifts, strict=True):
+    own = [(table, shift) for table, shift in chosen if isinstance(table, CountTable)]
+    for table, shift in own:
         write_varint(out, shift)
         write_signed(out, table.low)
         write_varint(out, table.size)
-    steps = np.concatenate([np.diff(table.codes, prepend=0) for table in tables]).astype(np.int32)
-    step_table = CountTable(int(steps.min()), np.append(code_of_count(np.bincount(steps - steps.min())), 0))
-    _write_step_table(out, step_table)
+    if own:
+        steps = np.concatenate([np.diff(table.codes, prepend=0) for table, _ in own]).astype(np.int32)
+        step_table = CountTable(int(steps.min()), np.append(code_of_count(np.bincount(steps - steps.min())), 0))
+        _write_step_table(out, step_table)
+    tables = [table for table, _ in chosen]
 
     excess = np.concatenate([np.zeros(0, np.int64), *map(_excess, parts, tables)])
     write_varint(out, len(excess))
@@ -91,7 +116,8 @@ def encode_groups(symbols: np.ndarray, groups: np.ndarray, n_groups: int) -> byt
         bits = pack_bits(excess, lengths - 1)
     for part, table in zip(reversed(parts), reversed(tables), strict=True):
         coder.put(table, part)
-    coder.put(step_table, steps)
+    if own:
+        coder.put(step_table, steps)
     words = coder.words()
     write_varint(out, len(words))
     out += words.astype("<u4").tobytes()
@@ -109,6 +135,8 @@ class GroupDecoder:
         What `encode_groups` returned.
     limit : int
         The most symbols the caller can use; a stream that declares more is refused before memory is taken.
+    given : function, optional
+        As in `encode_groups`.
 
     Raises
     ------
@@ -116,16 +144,15 @@ class GroupDecoder:
         `data` cannot come from `encode_groups`.
     """
 
-    def __init__(self, data: bytes | memoryview, limit: int):
+    def __init__(self, data: bytes | memoryview, limit: int, given: Given | None = None):
         reader = ByteReader(data)
         self.n_groups = reader.varint(MAX_GROUPS)
-        counts, left = np.zeros(self.n_groups, np.int64), limit
-        for group in range(self.n_groups):
-            counts[group] = reader.varint(left)
-            left -= int(counts[group])
+        counts, is_given = _read_counts(reader, self.n_groups, limit, given is not None)
         self._end = np.cumsum(counts)
         self._next = self._end - counts
-        self._symbols = _read_symbols(reader, counts[counts > 0]) if counts.any() else np.zeros(0, np.int32)
+        used = np.flatnonzero(counts)
+        tables = [_given_table(given, int(group)) if is_given[group] else None for group in used]
+        self._symbols = _read_symbols(reader, counts[used], tables) if len(used) else np.zeros(0, np.int32)
         if reader.remaining:
             raise FormatError(_DAMAGED + "there are bytes after the end of the coded symbols.")
 
@@ -194,7 +221,56 @@ def _deal(groups, symbols, following, end, dealt):
     return True
 
 
-def _excess(part: np.ndarray, table: CountTable) -> np.ndarray:
+def _write_counts(out: bytearray, counts: np.ndarray, is_given: list[bool]) -> None:
+    """For streams with given tables: the number of symbols of each group, whether its table is given, and how many more
+    groups in a row have no symbols."""
+    flags, group = iter(is_given), 0
+    while group < len(counts):
+        count = int(counts[group])
+        write_varint(out, 2 * count - (count > 0 and next(flags)))
+        if count == 0:
+            more = int(np.argmax(np.append(counts[group + 1:], 1) > 0))
+            write_varint(out, more)
+            group += more
+        group += 1
+
+
+def _read_counts(reader: ByteReader, n_groups: int, limit: int, with_given: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The number of symbols of each group, and whether its table is given."""
+    counts, is_given, group = np.zeros(n_groups, np.int64), np.zeros(n_groups, bool), 0
+    while group < n_groups:
+        if with_given:
+            twice = reader.varint(2 * limit)
+            counts[group], is_given[group] = (twice + 1) // 2, twice % 2
+        else:
+            counts[group] = reader.varint(limit)
+        limit -= int(counts[group])
+        if with_given and counts[group] == 0:
+            group += reader.varint(n_groups - group - 1)
+        group += 1
+    return counts, is_given
+
+
+def _given_table(given: Given, group: int) -> GivenTable:
+    table = given(group)
+    if table is None:
+        raise FormatError(_DAMAGED + "a table of symbol counts is missing.")
+    return table
+
+
+def _choose_table(values: np.ndarray, given: GivenTable | None) -> tuple[Table, int]:
+    """The cheapest table for a group, and how many low bits of its values are stored outside it."""
+    shift = fit_shift(values)
+    high = values >> shift if shift else values
+    own = fit_table(high)
+    if given is not None and len(values) <= _FEW:
+        own_bits = own.cost + own.bits(high) + shift * len(values)
+        if given.bits(values >> given.shift) + given.shift * len(values) < own_bits:
+            return given, given.shift
+    return own, shift
+
+
+def _excess(part: np.ndarray, table: Table) -> np.ndarray:
     """What lies beyond the table, folded to 1 and up: int64, one for each escaped symbol, in order."""
     if not table.escapes:
         return np.zeros(0, np.int64)
@@ -203,7 +279,7 @@ def _excess(part: np.ndarray, table: CountTable) -> np.ndarray:
     return np.where(outside < 0, -2 * outside, 2 * (outside - table.size) + 1)
 
 
-def _unsplit(index: np.ndarray, table: CountTable, excess: np.ndarray) -> np.ndarray:
+def _unsplit(index: np.ndarray, table: Table, excess: np.ndarray) -> np.ndarray:
     symbols = index + np.int32(table.low)
     if len(excess):
         outside = np.where(excess & 1, table.low + table.size + (excess >> 1), table.low - (excess >> 1))
@@ -213,30 +289,27 @@ def _unsplit(index: np.ndarray, table: CountTable, excess: np.ndarray) -> np.nda
     return symbols
 
 
-def _read_symbols(reader: ByteReader, counts: np.ndarray) -> np.ndarray:
-    """All symbols, group after group; `counts` are those of the groups that have any."""
+def _read_symbols(reader: ByteReader, counts: np.ndarray, given: list[GivenTable | None]) -> np.ndarray:
+    """All symbols, group after group; `counts` are those of the groups that have any, `given` their tables or None."""
     shapes, shifts = [], []
     entries = 0
-    for _ in counts:
+    for table in given:
+        if table is not None:
+            shifts.append(table.shift)
+            continue
         shifts.append(reader.varint(31))
         low, size = reader.signed(_INT32), reader.varint(MAX_TABLE_SIZE)
         entries += size + 1
         if size == 0 or low < -_INT32 or low + size > _INT32 or entries > 2 * MAX_TABLE_SIZE + 64 * counts.sum():
             raise FormatError(_DAMAGED + "a table of symbol counts is impossible.")
         shapes.append((low, size))
-    step_table = _read_step_table(reader)
+    step_table = _read_step_table(reader) if shapes else None
     n_escaped = reader.varint(int(counts.sum()))
     length_table = CountTable(0, _codes(reader, _N_LENGTHS)) if n_escaped else None
     words = np.frombuffer(reader.take(4 * reader.varint(reader.remaining // 4)), "<u4").astype(np.uint32)
     coder = Decoder(words, int(counts.sum()))
-    steps = coder.take(step_table, entries) + step_table.low
-    sizes = np.array([size + 1 for _, size in shapes])
-    codes = np.cumsum(steps)
-    codes -= np.repeat(np.concatenate([[0], codes[np.cumsum(sizes)[:-1] - 1]]), sizes)
-    if codes.min() < 0 or codes.max() >= MAX_CODE:
-        raise FormatError(_DAMAGED + "a table of symbol counts is impossible.")
-    tables = [CountTable(low, part) for (low, _), part in zip(shapes, np.split(codes, np.cumsum(sizes)[:-1]),
-                                                              strict=True)]
+    own = iter(_read_tables(coder, step_table, shapes) if shapes else ())
+    tables = [next(own) if table is None else table for table in given]
     indices = [coder.take(table, int(count)) for table, count in zip(tables, counts, strict=True)]
     escaped = [int(np.count_nonzero(index == table.size)) for index, table in zip(indices, tables, strict=True)]
     if sum(escaped) != n_escaped:
@@ -258,6 +331,16 @@ def _read_symbols(reader: ByteReader, counts: np.ndarray) -> np.ndarray:
         if shift:
             append_low_bits(values, reader.take(packed_size(len(index), shift)), shift)
     return symbols
+
+
+def _read_tables(coder: Decoder, step_table: CountTable, shapes: list[tuple[int, int]]) -> list[CountTable]:
+    sizes = np.array([size + 1 for _, size in shapes])
+    codes = np.cumsum(coder.take(step_table, int(sizes.sum())) + step_table.low)
+    codes -= np.repeat(np.concatenate([[0], codes[np.cumsum(sizes)[:-1] - 1]]), sizes)
+    if codes.min() < 0 or codes.max() >= MAX_CODE:
+        raise FormatError(_DAMAGED + "a table of symbol counts is impossible.")
+    return [CountTable(low, part) for (low, _), part in zip(shapes, np.split(codes, np.cumsum(sizes)[:-1]),
+                                                            strict=True)]
 
 
 def _write_step_table(out: bytearray, table: CountTable) -> None:

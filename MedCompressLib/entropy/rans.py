@@ -10,7 +10,7 @@ import numpy as np
 
 from ..compiled import compiled, worth_compiling
 from ..errors import FormatError
-from .tables import TOTAL_BITS, CountTable
+from .tables import TOTAL_BITS, Table
 
 _TOTAL_BITS, _WORD_BITS = np.uint64(TOTAL_BITS), np.uint64(32)
 _QUANTILE, _WORD = np.uint64((1 << TOTAL_BITS) - 1), np.uint64((1 << 32) - 1)
@@ -36,7 +36,7 @@ class Encoder:
         self._state = 0
         self._words: list[np.ndarray] = []
 
-    def put(self, table: CountTable, values: np.ndarray) -> None:
+    def put(self, table: Table, values: np.ndarray) -> None:
         """Code int32 `values`, the last one first; those outside the table as its escape."""
         if table.is_constant:
             return
@@ -83,7 +83,7 @@ class Decoder:
         self._words, self._left = words, max(0, len(words) - 2)
         self._state = sum(int(word) << 32 * place for place, word in enumerate(words[-2:]))
 
-    def take(self, table: CountTable, count: int) -> np.ndarray:
+    def take(self, table: Table, count: int) -> np.ndarray:
         """The next `count` indices into a table, as int32; those of a constant table take nothing from the stream."""
         if table.is_constant:
             return np.zeros(count, np.int32)

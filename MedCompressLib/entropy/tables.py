@@ -13,6 +13,7 @@ Guarantees
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -26,6 +27,7 @@ TOTAL_BITS = 24
 """Probabilities are multiples of 2**-24."""
 
 _ENTRY_BITS = 2.0     # about what one more entry costs in the coded table
+_HEAD_BITS = 24.0     # shift, low and size
 _SAMPLE = 1 << 15      # so many values tell the spread of a group well enough
 _ESCAPE_BITS = 6.0    # about what an escaped symbol costs more than one that is in the table
 
@@ -47,32 +49,37 @@ def code_of_count(counts: np.ndarray) -> np.ndarray:
     return np.where(nearer_below & (counts > 0), below, np.where(counts == 0, 0, above))
 
 
-@dataclass(frozen=True)
-class CountTable:
-    """Counts of the values `low ... low + len(codes) - 2`, then the escape's; as codes of `COUNT_OF_CODE`."""
+class Table:
+    """Counts of the values `low ... low + size - 1`, then the escape's.
+
+    Attributes
+    ----------
+    low : int
+    counts : (size + 1,) int64 array
+    """
 
     low: int
-    codes: np.ndarray
+    counts: np.ndarray
 
     @property
     def size(self) -> int:
         """Number of values covered, the escape not counted."""
-        return len(self.codes) - 1
+        return len(self.counts) - 1
 
     @property
     def is_constant(self) -> bool:
         """One value, never escaped: its symbols need no bits at all."""
-        return self.size == 1 and self.codes[1] == 0
+        return self.size == 1 and self.counts[1] == 0
 
     @property
     def is_empty(self) -> bool:
         """No count at all."""
-        return not self.codes.any()
+        return not self.counts.any()
 
     @property
     def escapes(self) -> bool:
         """Whether the escape has a count."""
-        return self.codes[-1] != 0
+        return self.counts[-1] != 0
 
     def indices(self, values: np.ndarray) -> np.ndarray:
         """The index of each of some int32 values, as int32; `size` for those that escape."""
@@ -82,20 +89,54 @@ class CountTable:
         index[(index < 0) | (index >= self.size)] = self.size
         return index.astype(np.int32)
 
+    def bits(self, values: np.ndarray) -> float:
+        """About how many bits these values take."""
+        used = np.bincount(self.indices(values), minlength=len(self.counts))
+        some = used > 0
+        return (float((used[some] * np.log2(self.counts.sum() / np.maximum(self.counts[some], 1))).sum())
+                + _ESCAPE_BITS * int(used[-1]))
+
     def model(self):
         """The `constriction` model of this table; `perfect=False` so that only exact integers and IEEE + * / count."""
         import constriction
 
-        counts = COUNT_OF_CODE[self.codes].astype(np.float64)
-        return constriction.stream.model.Categorical(counts, perfect=False)
+        return constriction.stream.model.Categorical(self.counts.astype(np.float64), perfect=False)
 
     def lefts(self) -> np.ndarray:
         """The first quantile of each index, then 2**TOTAL_BITS, as that model has them; uint64."""
-        counts = COUNT_OF_CODE[self.codes]
-        below = np.cumsum(counts) - counts
-        scale = ((1 << TOTAL_BITS) - len(counts)) / int(counts.sum())
-        lefts = np.floor(below * scale).astype(np.uint64) + np.arange(len(counts), dtype=np.uint64)
+        below = np.cumsum(self.counts) - self.counts
+        scale = ((1 << TOTAL_BITS) - len(self.counts)) / int(self.counts.sum())
+        lefts = np.floor(below * scale).astype(np.uint64) + np.arange(len(self.counts), dtype=np.uint64)
         return np.append(lefts, np.uint64(1 << TOTAL_BITS))
+
+
+@dataclass(frozen=True)
+class CountTable(Table):
+    """A table that travels, its counts as codes of `COUNT_OF_CODE`."""
+
+    low: int
+    codes: np.ndarray
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        return COUNT_OF_CODE[self.codes]
+
+    @property
+    def cost(self) -> float:
+        """About how many bits the table itself takes."""
+        return _ENTRY_BITS * len(self.codes) + _HEAD_BITS
+
+
+@dataclass(frozen=True)
+class GivenTable(Table):
+    """A table that both sides know without sending it.
+
+    `shift` low bits of every symbol are stored outside it, as with `fit_shift`.
+    """
+
+    low: int
+    counts: np.ndarray
+    shift: int
 
 
 def fit_shift(values: np.ndarray) -> int:

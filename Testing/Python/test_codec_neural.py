@@ -127,7 +127,7 @@ def test_experts_round_trip():
     slab = smooth((1, 9, 40, 40), 4095)
     experts = NeuralCodec.fit([slab], 4095, "default", SPACING)._predictor.experts
     near = _near("default")
-    again = unpack_experts(pack_experts(experts), near)
+    again = unpack_experts(pack_experts(experts, near), near)
     for ours, theirs in zip(experts.weights + experts.thresholds, again.weights + again.thresholds, strict=True):
         assert np.array_equal(ours, theirs)
 

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from MedCompressLib.codecs.neural.logistic import SIGMOID, logistic_table
+from MedCompressLib.codecs.neural.predictor import N_GROUPS
 from MedCompressLib.compiled import SWITCH
 from MedCompressLib.entropy import GroupDecoder, encode_groups
 from MedCompressLib.entropy.bits import append_low_bits, pack_low_bits
-from MedCompressLib.entropy.tables import COUNT_OF_CODE, MAX_CODE, code_of_count, fit_table
+from MedCompressLib.entropy.tables import COUNT_OF_CODE, MAX_CODE, GivenTable, code_of_count, fit_table
 from MedCompressLib.errors import FormatError
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
@@ -169,3 +171,43 @@ def test_counts_are_rounded_by_six_percent_at_most():
 def test_lone_outliers_are_escaped_not_tabled():
     table = fit_table(np.append(np.arange(200) % 11, [90_000, -90_000]).astype(np.int32))
     assert (table.low, table.size) == (0, 11)
+
+
+def given_tables(group):
+    """For even groups: one for small numbers, one that leaves three bits outside."""
+    return {0: GivenTable(-4, np.array([1, 2, 4, 8, 9, 8, 4, 2, 1, 1]), 0),
+            2: GivenTable(-2, np.array([1, 5, 5, 1, 1]), 3)}.get(group)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.one_of(st.integers(-4, 4), INT32), st.integers(0, 5)), max_size=200))
+def test_any_symbols_with_given_tables(pairs):
+    symbols, groups = np.array([s for s, _ in pairs], np.int32), np.array([g for _, g in pairs], np.uint8)
+    data = encode_groups(symbols, groups, 6, given_tables)
+    decoder = GroupDecoder(data, len(symbols), given_tables)
+    np.testing.assert_array_equal(decoder.decode(groups), symbols)
+    decoder.finish()
+
+
+def test_given_tables_are_for_few_symbols():
+    rng = np.random.default_rng(0)
+    few, many = (np.rint(rng.laplace(0, 1.5, count)).astype(np.int32) for count in (30, 20_000))
+    for symbols, factor in ((few, 0.7), (many, 1.01)):
+        groups = np.zeros(len(symbols), np.uint8)
+        assert len(encode_groups(symbols, groups, 6, given_tables)) <= factor * len(encode_groups(symbols, groups, 6))
+
+
+def test_a_given_table_that_is_missing_is_refused():
+    data = encode_groups(np.zeros(3, np.int32), np.zeros(3, np.uint8), 6, given_tables)
+    with pytest.raises(FormatError, match="missing"):
+        GroupDecoder(data, 3, lambda group: None)
+
+
+def test_logistic_tables():
+    assert np.array_equal(SIGMOID, np.rint(2**24 / (1 + np.exp(-np.arange(161) / 16))).astype(int))
+    for step in (1, 3, 11, 2**21 + 1):
+        tables = [logistic_table(group, step) for group in range(N_GROUPS)]
+        assert tables[0] is None and sum(table is not None for table in tables) > 100
+        for table in filter(None, tables):
+            assert 1 <= table.size <= 400 and table.counts.min() >= 1 and 0 <= table.counts.sum() - 2**24 < 2**14
+            assert abs(int(np.argmax(table.counts[:-1])) + table.low) <= 1

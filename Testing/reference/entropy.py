@@ -2,6 +2,7 @@
 
 import struct
 from bisect import bisect_right
+from collections.abc import Callable
 from itertools import accumulate
 
 from .refuse import require
@@ -104,15 +105,27 @@ class GroupStream:
         How many groups it must have.
     most : int
         How many symbols can be used.
+    given : function of a group, optional
+        The codec's own table of the group: (shift, low, counts), or None.
     """
 
-    def __init__(self, data: bytes | Bytes, n_groups: int, most: int):
+    def __init__(self, data: bytes | Bytes, n_groups: int, most: int, given: Callable | None = None):
         stream = data if isinstance(data, Bytes) else Bytes(data)
         groups = stream.varint()
         require(groups <= MOST_GROUPS and groups == n_groups, "another number of groups")
-        sizes = [stream.varint() for _ in range(groups)]
+        sizes, tables = [], {}
+        while len(sizes) < groups:
+            sizes.append(stream.varint())
+            if given:
+                if sizes[-1] % 2:
+                    tables[len(sizes) - 1] = given(len(sizes) - 1)
+                sizes[-1] = (sizes[-1] + 1) // 2
+                sizes += [0] * (stream.varint() if sizes[-1] == 0 else 0)
+        require(len(sizes) == groups, "more groups than there are")
+        require(None not in tables.values(), "a table that nobody gives")
         require(sum(sizes) <= most, "more symbols than can be used")
-        self.symbols = [iter(symbols) for symbols in read_groups(stream, sizes)] if any(sizes) else [iter(())] * groups
+        found = read_groups(stream, sizes, tables) if any(sizes) else [()] * groups
+        self.symbols = [iter(symbols) for symbols in found]
         self.sizes = sizes
         stream.end()
 
@@ -126,16 +139,21 @@ class GroupStream:
         require(all(next(symbols, None) is None for symbols in self.symbols), "a group has too many symbols")
 
 
-def read_groups(stream: Bytes, numbers: list[int]) -> list[list[int]]:
-    """The symbols of each group, of which there are so many."""
-    heads = {}
+def read_groups(stream: Bytes, numbers: list[int], given: dict[int, tuple]) -> list[list[int]]:
+    """The symbols of each group, of which there are so many; some groups have given tables."""
+    heads, counts = {}, {}
     for group, number in enumerate(numbers):
         if number:
+            if group in given:
+                shift, low, counts[group] = given[group]
+                heads[group] = shift, low, len(counts[group]) - 1
+                continue
             heads[group] = shift, _, size = stream.varint(), stream.signed(), stream.varint()
             require(shift <= MOST_SHIFT and 1 <= size <= MOST_SIZE, "the head of a group")
-    lowest_step = stream.signed()
+    own = len(heads) > len(counts)
+    lowest_step = stream.signed() if own else 0
     step_counts = []
-    for number in range(stream.varint()):
+    for number in range(stream.varint() if own else 0):
         gap = stream.varint()
         require(gap < COUNT_CODES * 2 and (gap > 0 or number == 0), "the step table")
         step_counts += [0] * (gap + (number == 0) - 1) + [stream.count()]
@@ -145,8 +163,9 @@ def read_groups(stream: Bytes, numbers: list[int]) -> list[list[int]]:
     words = stream.varint()
     rans = Rans(list(struct.unpack(f"<{words}I", stream.take(4 * words))))
 
-    counts = {}
     for group, (_, _, size) in heads.items():
+        if group in counts:
+            continue
         steps = [lowest_step + place for place in rans.decode(step_counts, size + 1)]
         counts[group] = [count_of(code) for code in accumulate(steps)]
     indices = {group: rans.decode(counts[group], numbers[group]) for group in heads}

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import math
 import struct
 from bisect import bisect_right
-from itertools import accumulate, product
+from itertools import accumulate, pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ NOISE_WEIGHTS = [  # by surrounding: in the slice, in the slice before, in the f
     ([8, 8, 5, 5, 2, 2], [6, 2, 2, 2, 2, 0, 0, 0, 0], [10, 3, 3, 3, 3])]
 ROOTS = (65536, 77936, 92682, 110218)
 LEVELS = 128
+SIGMOID = [round(2**24 / (1 + math.exp(-u / 16))) for u in range(161)]
 MOST_ROWS = 2**18
 
 Offset = tuple[int, int, int, int]  # frame, k, j, i
@@ -94,16 +96,16 @@ class Neural:
         shift = Bytes(experts[:1]).take(1)[0]
         require(shift <= 14, "the shift of the weights")
         stream = GroupStream(experts[1:], 16, 4 + 4 * 64 * (2 + len(self.taps)))
-        classes = [stream.next(0) for _ in range(4)]
+        classes = [stream.next(0) for _ in range(4 if self.temporal else 2)]
         require(all(1 <= n <= 64 for n in classes), "the number of classes")
         low = [[stream.next(1) for _ in range(n - 1)] for n in classes]
         high = [[stream.next(1) for _ in range(n - 1)] for n in classes]
         thresholds = [list(accumulate(a + (b << 16) for a, b in zip(*pair, strict=True)))
                       for pair in zip(low, high, strict=True)]
         weights = []
-        for n in classes:
-            rows = [[stream.next(1 + number.bit_length()) << shift for number in range(1, len(self.taps))]
-                    for _ in range(n)]
+        for around, n in enumerate(classes):
+            rows = [[stream.next(1 + number.bit_length()) << shift if is_used(tap, around) else 0
+                     for number, tap in enumerate(self.taps) if number] for _ in range(n)]
             rows = [[2**14 - sum(row), *row] for row in rows]
             require(all(sum(map(abs, row)) < 2**28 for row in rows), "weights that are too large")
             weights.append(np.array(rows, np.int64))
@@ -191,7 +193,7 @@ class Slab:
         self.samples, self.residuals = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         self.known = np.zeros(shape, bool)
         number = 1 if codec.regions is None else len(codec.regions)
-        stream = GroupStream(payload, number * GROUPS, int(np.prod(shape)))
+        stream = GroupStream(payload, number * GROUPS, int(np.prod(shape)), self.given_table)
         for place in self.order():
             self.decode_voxel(place, stream)
             self.known[place] = True
@@ -205,6 +207,33 @@ class Slab:
         c = max(1, 1 + max((i + a * j + b * k for f, k, j, i in both if f < 0), default=0))
         places = product(*map(range, self.shape))
         return sorted(places, key=lambda p: (p[3] + a * p[2] + b * p[1] + c * p[0], surrounding(p), *p[:3]))
+
+    def given_table(self, group: int) -> tuple[int, int, list[int]] | None:
+        """Shift, lowest value and counts of the table that is not in the stream."""
+        region, group = divmod(group, GROUPS)
+        if group == 0:
+            return None
+        level = bisect_right(FIRST_GROUP, group) - 1
+        gain = 2**28 // WIDTHS[level]
+        if gain < 64:
+            return None
+        phases = 8 // GROUPS_OF_LEVEL[level]
+        offset = (2 * (group - FIRST_GROUP[level]) + 1) * phases - 1
+        if self.codec.bound is None:
+            max_error = 0
+        else:
+            max_error = self.codec.bound[0] if self.codec.regions is None else self.codec.regions[region]
+        step = 2 * max_error + 1
+        shift = max(0, (2**28 // gain // (4096 * step)).bit_length() - 4)
+
+        def edge(value: int) -> int:
+            return ((32 * value * 2**shift - 16) * step - offset) * gain >> 11
+
+        reach = 0
+        while edge(reach) < 10240:
+            reach += 1
+        below = [distribution(edge(value)) for value in range(-reach, reach + 2)]
+        return shift, -reach, [max(b - a, 1) for a, b in pairwise(below)] + [4096]
 
     def decode_voxel(self, place: Offset, stream: GroupStream) -> None:
         codec, around = self.codec, surrounding(place)
@@ -272,6 +301,14 @@ class Slab:
         at = np.add(place, taps)
         inside = ((at >= 0) & (at < self.shape)).all(1)
         return np.where(inside, self.residuals[tuple(np.where(inside[:, None], at, 0).T)], 0).tolist()
+
+
+def distribution(place: int) -> int:
+    """S, continued to places in between and below 0."""
+    far = min(abs(place), 10239)
+    index, rest = divmod(far, 64)
+    above = SIGMOID[index] + ((SIGMOID[index + 1] - SIGMOID[index]) * rest >> 6)
+    return 2**24 - above if place < 0 else above
 
 
 def surrounding(place: Offset) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...compiled import worth_compiling
 from ...entropy import GroupDecoder, encode_groups
+from ...entropy.tables import GivenTable
 from ...entropy.varint import ByteReader, write_varint
 from ...errors import FormatError, UnsupportedError
 from ...quality import MAX_ERROR, SampleBound
@@ -23,6 +24,7 @@ from .blas import one_thread_blas
 from .bounded import quantise, reconstruct
 from .experts import fit_experts, pack_experts, unpack_experts
 from .fitting import InputSampler, sample_taps
+from .logistic import logistic_table
 from .model_file import find_shipped, shipped_model, unpack_model
 from .neighbourhood import MAX_RESIDUALS, MIN_RESIDUALS, Neighbourhood, neighbourhood
 from .network import IntegerNetwork
@@ -36,6 +38,7 @@ _MAX_RADIUS, _MAX_DEPTH = 8, 4
 # The decoder holds a place for each row during as many steps as the neighbourhood reaches back.
 _MAX_ROWS = 1 << 18
 _MAX_REGIONS = 16
+_TINY = 1 << 15                 # so few voxels are tried with all presets, whichever was asked for
 
 
 class NeuralCodec(Codec):
@@ -59,11 +62,20 @@ class NeuralCodec(Codec):
     def fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, spacing: tuple[float, float, float],
             progress: Progress | None = None, quality: SampleBound | None = None,
             model: bytes | None = None) -> NeuralCodec:
+        if preset not in PRESETS:
+            raise UnsupportedError(f"The neural codec has no preset {preset!r}; use one of {', '.join(PRESETS)}.")
+        if model is None and quality is None and len(slabs) == 1 and slabs[0].size <= _TINY:
+            slab = slabs[0]
+            fitted = [cls._fit([slab], maximum, name, None, None, None) for name in PRESETS]
+            return min(fitted, key=lambda codec: len(codec.model) + len(codec.encode(slab)))
+        return cls._fit(slabs, maximum, preset, progress, quality, model)
+
+    @classmethod
+    def _fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, progress: Progress | None,
+             quality: SampleBound | None, model: bytes | None) -> NeuralCodec:
         report = progress or (lambda fraction: None)
         if quality is not None and quality.max_error:
             slabs = _Coarse(slabs, quality)
-        if preset not in PRESETS:
-            raise UnsupportedError(f"The neural codec has no preset {preset!r}; use one of {', '.join(PRESETS)}.")
         settings = PRESETS[preset]
         rng = np.random.default_rng(0)
         shapes = [slab.shape for slab in slabs]
@@ -116,7 +128,7 @@ class NeuralCodec(Codec):
     @property
     def model(self) -> bytes:
         out = bytearray()
-        for part in (pack_experts(self._predictor.experts), self._change):
+        for part in (pack_experts(self._predictor.experts, self._predictor.neighbourhood), self._change):
             write_varint(out, len(part))
             out += part
         return bytes(out)
@@ -126,12 +138,18 @@ class NeuralCodec(Codec):
         # With compiled loops the decoder's order is the faster one for the encoder too.
         in_order = self._bound.max_error or worth_compiling(slab.size)
         symbols, groups = self._encode_in_order(slab, regions) if in_order else self._encode_known(slab)
-        return encode_groups(symbols, groups, self._n_groups)
+        return encode_groups(symbols, groups, self._n_groups, self._given)
 
     @property
     def _n_groups(self) -> int:
         """Each region has groups of its own, because its symbols count steps of another size."""
         return N_GROUPS * max(1, len(self._bound.regions))
+
+    def _given(self, group: int) -> GivenTable | None:
+        """The table that both sides know of a group."""
+        region, group = divmod(group, N_GROUPS)
+        max_errors = self._bound.regions or (self._bound.max_error,)
+        return logistic_table(group, 2 * max_errors[region] + 1) if region < len(max_errors) else None
 
     def _encode_known(self, slab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Symbols and groups in decoding order, found in raster order, which only lossless coding allows: what is
@@ -175,7 +193,7 @@ class NeuralCodec(Codec):
     def decode(self, payload: bytes, shape: tuple[int, int, int, int],
                regions: np.ndarray | None = None) -> np.ndarray:
         _check_rows(shape, FormatError)
-        decoder = GroupDecoder(payload, int(np.prod(shape)))
+        decoder = GroupDecoder(payload, int(np.prod(shape)), self._given)
         slab = np.empty(int(np.prod(shape)), np.int32)
         maximum = self._predictor.maximum
 

@@ -127,19 +127,22 @@ def _solve(differences: np.ndarray, target: np.ndarray, weight: np.ndarray) -> n
     return np.linalg.solve(gram, scaled @ (target * root))
 
 
-def pack_experts(experts: Experts) -> bytes:
+def pack_experts(experts: Experts, neighbourhood: Neighbourhood) -> bytes:
     """All integers in one group stream: class counts, thresholds, and weights by how near their tap is.
 
-    Weights travel divided by the step they are multiples of (the stream's first byte is its exponent); the first tap's
-    weight is left out, for each row sums to 2**14.
+    Weights travel divided by the step they are multiples of (the stream's first byte is its exponent). Surroundings
+    that the volume does not have and taps that a surrounding does not use are left out; so is the first tap's weight,
+    for each row sums to 2**14.
     """
-    weights = np.concatenate([rows[:, 1:].ravel() for rows in experts.weights])
+    places = _coded_taps(neighbourhood)
+    used = list(zip(experts.weights, experts.thresholds, places, strict=False))
+    weights = np.concatenate([rows[:, taps].ravel() for rows, _, taps in used])
     step_bits = next(bits for bits in range(WEIGHT_BITS, -1, -1) if not (weights & ((1 << bits) - 1)).any())
-    thresholds = np.concatenate([np.diff(part, prepend=0) for part in experts.thresholds]).astype(np.int64)
-    counts = np.array([len(rows) for rows in experts.weights])
+    thresholds = np.concatenate([np.diff(part, prepend=0) for _, part, _ in used]).astype(np.int64)
+    counts = np.array([len(rows) for rows, _, _ in used])
     symbols = np.concatenate([counts, thresholds & 0xFFFF, thresholds >> 16, weights >> step_bits])
     groups = np.concatenate([np.zeros(len(counts)), np.ones(2 * len(thresholds)),
-                             np.concatenate([_nearness(rows.shape) for rows in experts.weights])]).astype(np.uint8)
+                             *(np.tile(_nearness(taps), len(rows)) for rows, _, taps in used)]).astype(np.uint8)
     return bytes([step_bits]) + encode_groups(symbols, groups, 16)
 
 
@@ -147,23 +150,32 @@ def unpack_experts(data: bytes, neighbourhood: Neighbourhood) -> Experts:
     """What `pack_experts` was given; FormatError when it cannot be."""
     if not data or data[0] > WEIGHT_BITS:
         raise FormatError("The file's linear experts are damaged.")
-    n_taps = len(neighbourhood.taps)
+    n_taps, places = len(neighbourhood.taps), _coded_taps(neighbourhood)
     decoder = GroupDecoder(data[1:], N_SURROUNDINGS * (1 + MAX_CLASSES * (n_taps + 2)))
-    counts = decoder.decode(np.zeros(N_SURROUNDINGS, np.uint8))
+    counts = decoder.decode(np.zeros(len(places), np.uint8))
     if counts.min() < 1 or counts.max() > MAX_CLASSES:
         raise FormatError("The file's linear experts are damaged.")
     low, high = decoder.decode(np.ones(2 * int((counts - 1).sum()), np.uint8)).astype(np.int64).reshape(2, -1)
     steps = np.split(low + (high << 16), np.cumsum(counts - 1)[:-1])
     weights = []
-    for count in counts.tolist():
+    for count, taps in zip(counts.tolist(), places, strict=True):
         rows = np.zeros((count, n_taps), np.int64)
-        symbols = decoder.decode(_nearness(rows.shape).astype(np.uint8)).astype(np.int64)
-        rows[:, 1:] = symbols.reshape(count, n_taps - 1) << data[0]
+        symbols = decoder.decode(np.tile(_nearness(taps), count)).astype(np.int64)
+        rows[:, taps] = symbols.reshape(count, len(taps)) << data[0]
         rows[:, 0] = (1 << WEIGHT_BITS) - rows.sum(axis=1)
         weights.append(rows)
-    return Experts([np.cumsum(part).astype(np.float64) for part in steps], weights)
+    decoder.finish()
+    missing = N_SURROUNDINGS - len(places)
+    return Experts([np.cumsum(part).astype(np.float64) for part in steps] + [np.zeros(0)] * missing,
+                   weights + [_unit_weights(n_taps)] * missing)
 
 
-def _nearness(shape: tuple[int, int]) -> np.ndarray:
-    """The group of each weight of (n_classes, n_taps) rows but the first tap's: how near its tap is, in octaves."""
-    return np.tile(2 + np.log2(np.arange(1, shape[1])).astype(int), shape[0])
+def _coded_taps(neighbourhood: Neighbourhood) -> list[np.ndarray]:
+    """Numbers of the taps whose weights travel, for each surrounding that there can be."""
+    surroundings = N_SURROUNDINGS if neighbourhood.temporal else N_SURROUNDINGS // 2
+    return [np.flatnonzero(used[1:]) + 1 for used in neighbourhood.usable[:surroundings]]
+
+
+def _nearness(taps: np.ndarray) -> np.ndarray:
+    """The group of the weight of each tap of these numbers: how near it is, in octaves."""
+    return (2 + np.log2(taps).astype(int)).astype(np.uint8)

@@ -50,6 +50,12 @@ N_GROUPS = int(FIRST_GROUP[-1] + 1)
 """Group 0 is for flat voxels; each level has 4, 2 or 1 groups, by how far the mean lies from a voxel value: the wider
 the distribution, the less that matters."""
 
+GROUP_LEVEL = np.append(0, np.repeat(_LEVEL, 8 >> PHASE_SHIFT))
+"""Level of each group (0 for group 0, which has none)."""
+
+GROUP_OFFSET = np.append(0, np.concatenate([(2 * np.arange(8 >> shift) + 1 << shift) - 1 for shift in PHASE_SHIFT]))
+"""How far the mean lies from the centre in the middle of each group's phases, in 1/32 of a voxel value."""
+
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
