@@ -58,7 +58,7 @@ def test_the_papers_neighbourhoods_and_networks():
 def test_every_voxel_comes_once_and_after_its_neighbours(preset, shape):
     near = NEIGHBOURHOODS[preset]
     seen, order = Canvas(shape, near, True, bool), []
-    seen.cells[seen.places(np.arange(np.prod(shape)))] = False
+    seen.inside[:] = False
     for voxels in decoding_order(shape, near):
         places = seen.places(voxels)
         assert seen.cells[seen.offsets(near.taps) + places].all()

@@ -59,7 +59,7 @@ class Slices:
         self._canvas = Canvas((1, *samples.shape), neighbourhood, -CENTRE, np.float32)
         self._taps = self._canvas.offsets(neighbourhood.taps)
         self._targets = samples.ravel().astype(np.float32) - CENTRE
-        self._canvas.cells[self._canvas.places(np.arange(samples.size))] = self._targets
+        self._canvas.inside[:] = samples - CENTRE
         slices = np.array(chosen_slices(len(samples)))
         self.voxels = (slices[:, None] * samples[0].size + np.arange(samples[0].size)).ravel()
 

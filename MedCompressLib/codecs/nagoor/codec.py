@@ -87,13 +87,15 @@ class NagoorCodec(Codec):
         return encode_groups(*self.residuals(slab), N_GROUPS)
 
     @one_thread_blas()
-    def residuals(self, slab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What is entropy-coded, in decoding order: (n,) int32 residuals and (n,) uint8 groups."""
+    def residuals(self, slab: np.ndarray, voxels: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """What is entropy-coded of some voxels (flat indices; all in decoding order by default): (n,) int32 residuals
+        and (n,) uint8 groups, as if predictions of voxels not among them had been right."""
         state = _State(self, slab.shape)
-        order = np.concatenate(list(decoding_order(slab.shape, self._neighbourhood)))
-        blocks = [slice(start, start + BLOCK) for start in range(0, len(order), BLOCK)]
-        places, samples = state.places(order), slab.ravel()[order].astype(np.int64)
-        state.put_inputs(places, samples)
+        if voxels is None:
+            voxels = np.concatenate(list(decoding_order(slab.shape, self._neighbourhood)))
+        blocks = [slice(start, start + BLOCK) for start in range(0, len(voxels), BLOCK)]
+        places, samples = state.places(voxels), slab.ravel()[voxels].astype(np.int64)
+        state.put_slab(slab)
         means = np.concatenate([state.means(places[block]) for block in blocks])
         state.put_errors(places, samples, means)
         groups = np.concatenate([state.groups(places[block], means[block]) for block in blocks])
@@ -133,6 +135,9 @@ class _State:
         self._errors = Canvas(shape, neighbourhood, 0, np.int64)
         self._taps, self._error_taps = self._inputs.offsets(neighbourhood.taps), self._errors.offsets(_ERROR_TAPS)
         self.places = self._inputs.places
+
+    def put_slab(self, slab: np.ndarray) -> None:
+        self._inputs.inside[:] = (slab >> self._shift) - CENTRE
 
     def put_inputs(self, places: np.ndarray, samples: np.ndarray) -> None:
         self._inputs.cells[places] = (samples >> self._shift) - CENTRE

@@ -63,6 +63,8 @@ class Canvas:
     ----------
     cells : 1-D array
         All values. That of a voxel stands at its place, that of a neighbour at place + offset.
+    inside : (frames, k, j, i) array
+        Those of the slab, the same memory.
     """
 
     def __init__(self, shape: tuple[int, int, int, int], neighbourhood: Neighbourhood, outside: float, dtype):
@@ -72,6 +74,7 @@ class Canvas:
         self._steps = (k * j * i, j * i, i, 1)
         self._first = (depth * j + margin) * i + margin
         self.cells = np.full(frames * k * j * i, outside, dtype)
+        self.inside = self.cells.reshape(frames, k, j, i)[:, depth:, margin:j - margin, margin:i - margin]
 
     def places(self, voxels: np.ndarray) -> np.ndarray:
         """Where voxels with these flat indices in the slab stand."""
