@@ -21,7 +21,7 @@ class RegionAccuracy:
     name - Of the segment; empty for the whole volume.
     voxels, changedVoxels - How many there are, and how many differ.
     bits - Of the file that were spent on it; estimated, see BitShares, but for the whole volume.
-    allowedError, maxError - Bound asked for, and largest difference found, in stored units.
+    allowedError, maxError - Bound asked for (None if there is none), and largest difference found, in stored units.
     rmse, meanChange - Root of the mean squared difference; mean of the decoded voxels minus mean of the original ones.
     psnr - In dB, of the region's own range of values; None where nothing differs.
     dice, hausdorff95 - Agreement of the threshold segmentations, the second in mm; None where there is nothing to
@@ -32,8 +32,8 @@ class RegionAccuracy:
     voxels: int
     changedVoxels: int
     bits: int
-    allowedError: int
-    maxError: int
+    allowedError: int | None
+    maxError: float
     rmse: float
     meanChange: float
     psnr: float | None
@@ -44,7 +44,7 @@ class RegionAccuracy:
 def accuracies(original: mc.Volume, decoded: mc.Volume, maxError, regions, bits) -> list[RegionAccuracy]:
     """Figures of the whole volume, of each segment, and, if there are segments, of all that is in none.
 
-    :param maxError: error allowed outside the segments, in stored units.
+    :param maxError: error allowed outside the segments, in stored units; None if there is no bound.
     :param regions: Regions, or None.
     :param bits: of the whole file.
     """
@@ -65,11 +65,12 @@ def _accuracy(name, original, decoded, mask, allowed, bits):
         if mask is not None:
             before, after = before[mask], after[mask]
         errors.add(Errors.between(before, after))
-        change += int(after.sum(dtype=np.int64)) - int(before.sum(dtype=np.int64))
+        exact = np.float64 if before.dtype.kind == "f" else np.int64
+        change += after.sum(dtype=exact) - before.sum(dtype=exact)
     dice, hausdorff95 = (_agreement(original.voxels, decoded.voxels, mask, original.spacing)
                          if original.axes == "kji" else (None, None))
     return RegionAccuracy(name, errors.voxels, errors.changed, bits, allowed, errors.maximum, errors.rmse,
-                          change / max(1, errors.voxels), errors.psnr if np.isfinite(errors.psnr) else None,
+                          float(change / max(1, errors.voxels)), errors.psnr if np.isfinite(errors.psnr) else None,
                           dice, hausdorff95)
 
 

@@ -1,6 +1,7 @@
 """What each codec and each bound would make of a volume, measured on a sample of it, as a table and a plot."""
 
 import time
+from dataclasses import dataclass
 
 import slicer
 import vtk
@@ -15,13 +16,16 @@ from .StandardCodecsJob import StandardCodecsJob
 
 _BOUNDS = (1, 2, 5, 10, 20)
 _BOUNDED_CODEC, _BOUNDED_PRESET = "neural", "fast"
+_RATIOS = (5, 10, 20, 40)
+_TARGET_CODEC = "wavelet"
+_SERIES_COLORS = ((0.12, 0.47, 0.71), (0.85, 0.37, 0.01))
 
 
 class CodecComparison:
     """Runs one background job after the other; the nodes are added when all are done.
 
     state, error - As those of a CompressionJob.
-    tableNode, chartNode - The results, when done: bits per voxel over the allowed error is the rate-distortion curve.
+    tableNode, chartNode - The results, when done. The chart shows the PSNR over the bits per voxel.
     """
 
     def __init__(self, volumeNode, presetsByCodec, onProgress=None, onFinished=None):
@@ -45,6 +49,8 @@ class CodecComparison:
                         for preset in presets]
         if not CompressionSettings(maxError=1).refusal(volumeNode):
             self._tasks += [CompressionSettings(_BOUNDED_CODEC, _BOUNDED_PRESET, bound) for bound in _BOUNDS]
+        if not CompressionSettings(targetRatio=2).refusal(volumeNode):
+            self._tasks += [CompressionSettings(_TARGET_CODEC, targetRatio=ratio) for ratio in _RATIOS]
         self._count = len(self._tasks)
         self._job = None
         self._startNext()
@@ -83,14 +89,17 @@ class CodecComparison:
     def _rowsOf(self, settings, job):
         voxels = self._sample.voxels
         if settings is None:
-            measured = [(name, 0, size, compress, restore) for name, size, compress, restore in job.rows]
+            measured = [(name, size, compress, restore, 0, None) for name, size, compress, restore in job.rows]
         else:
             report = job.report
-            measured = [(f"{settings.codec} {settings.preset}", settings.maxError, report.compressedBytes,
-                         report.compressSeconds, report.restoreSeconds)]
+            whole = report.regions[0] if report.regions else None
+            name = f"{settings.codec} {settings.preset}" if settings.preset else settings.codec
+            measured = [(name, report.compressedBytes, report.compressSeconds, report.restoreSeconds,
+                         whole.maxError if whole else 0, whole.psnr if whole else None)]
         megabytes = voxels.nbytes / 1e6
-        return [(name, bound, 8 * size / voxels.size, voxels.nbytes / size, megabytes / max(compress, 1e-6),
-                 megabytes / max(restore, 1e-6)) for name, bound, size, compress, restore in measured]
+        return [_Row(name, error, psnr, 8 * size / voxels.size, voxels.nbytes / size, megabytes / max(compress, 1e-6),
+                     megabytes / max(restore, 1e-6), settings is not None and settings.lossy)
+                for name, size, compress, restore, error, psnr in measured]
 
     def _end(self, state, error):
         self.state, self.error, self._node, self._sample = state, error, None, None
@@ -99,33 +108,55 @@ class CodecComparison:
     def _addNodes(self):
         name = _("{name} codecs").format(name=self._name)
         self.tableNode = _tableNode(name, self._rows)
-        bounded = sorted((bound, bits) for method, bound, bits, *_rest in self._rows
-                         if method == f"{_BOUNDED_CODEC} {_BOUNDED_PRESET}")
-        curve = vtk.vtkTable()
-        for title, values in ((_("Largest error"), [bound for bound, _bits in bounded]),
-                              (_("Bits per voxel"), [bits for _bound, bits in bounded])):
-            _addColumn(curve, title, values, vtk.vtkDoubleArray)
-        curveNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _unique(name + " " + _("curve")))
-        curveNode.SetAndObserveTable(curve)
-        series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", _unique(name + " " + _("near-lossless")))
-        series.SetAndObserveTableNodeID(curveNode.GetID())
-        series.SetXColumnName(_("Largest error"))
-        series.SetYColumnName(_("Bits per voxel"))
-        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
-        series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
         self.chartNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", _unique(name))
-        self.chartNode.AddAndObservePlotSeriesNodeID(series.GetID())
         self.chartNode.SetTitle(_("Rate and distortion"))
-        self.chartNode.SetXAxisTitle(_("Largest error (units of the volume)"))
-        self.chartNode.SetYAxisTitle(_("Bits per voxel"))
+        self.chartNode.SetXAxisTitle(_("Bits per voxel"))
+        self.chartNode.SetYAxisTitle(_("PSNR (dB)"))
+        lossy = [row for row in self._rows if row.lossy and row.psnr is not None]
+        for method, color in zip(dict.fromkeys(row.method for row in lossy), _SERIES_COLORS, strict=False):
+            points = sorted((row.bits, row.psnr) for row in lossy if row.method == method)
+            self.chartNode.AddAndObservePlotSeriesNodeID(_seriesNode(f"{name} {method}", points, color).GetID())
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One measurement; `psnr` is None without loss."""
+
+    method: str
+    maxError: float
+    psnr: float | None
+    bits: float
+    ratio: float
+    compressSpeed: float
+    restoreSpeed: float
+    lossy: bool
+
+
+def _seriesNode(name, points, color):
+    """The points as a table node, and the series that shows them."""
+    table = vtk.vtkTable()
+    for title, values in zip((_("Bits per voxel"), _("PSNR (dB)")), zip(*points, strict=True), strict=True):
+        _addColumn(table, title, values, vtk.vtkDoubleArray)
+    tableNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _unique(name + " " + _("curve")))
+    tableNode.SetAndObserveTable(table)
+    series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", _unique(name))
+    series.SetAndObserveTableNodeID(tableNode.GetID())
+    series.SetXColumnName(_("Bits per voxel"))
+    series.SetYColumnName(_("PSNR (dB)"))
+    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+    series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
+    series.SetColor(*color)
+    return series
 
 
 def _tableNode(name, rows):
     table = vtk.vtkTable()
-    titles = (_("Method"), _("Largest error"), _("Bits per voxel"), _("Ratio"), _("Compression (MB/s)"),
-              _("Restoration (MB/s)"))
-    for index, title in enumerate(titles):
-        _addColumn(table, title, [row[index] for row in rows], vtk.vtkDoubleArray if index else vtk.vtkStringArray)
+    _addColumn(table, _("Method"), [row.method for row in rows], vtk.vtkStringArray)
+    for title, field in ((_("Largest error"), "maxError"), (_("PSNR (dB)"), "psnr"), (_("Bits per voxel"), "bits"),
+                         (_("Ratio"), "ratio"), (_("Compression (MB/s)"), "compressSpeed"),
+                         (_("Restoration (MB/s)"), "restoreSpeed")):
+        values = [getattr(row, field) for row in rows]
+        _addColumn(table, title, [float("nan") if value is None else value for value in values], vtk.vtkDoubleArray)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _unique(name))
     node.SetAndObserveTable(table)
     node.SetUseColumnTitleAsColumnHeader(True)

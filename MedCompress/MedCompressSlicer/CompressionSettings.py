@@ -20,6 +20,8 @@ class CompressionSettings:
     preset - Preset of the codec, its default one if empty.
     maxError - By how many stored units (HU in a CT) a voxel may be off where no segment says otherwise; 0 for not at
     all.
+    targetRatio - How many times smaller than in memory the file has to be, with whatever errors that takes; 0 for as it
+    comes. Not together with bounds on the error.
     roi - SegmentROI: segments with bounds of their own, or None.
     force - Compress mammograms with loss, too.
     model - File of a model trained for the codec neural; empty for the one that everybody has.
@@ -29,6 +31,7 @@ class CompressionSettings:
     codec: str = "auto"
     preset: str = ""
     maxError: int = 0
+    targetRatio: float = 0.0
     roi: SegmentROI | None = None
     force: bool = False
     model: str = ""
@@ -36,21 +39,23 @@ class CompressionSettings:
 
     @property
     def largestError(self) -> int:
-        """Allowed anywhere."""
+        """Allowed anywhere, where there is a bound."""
         return max([self.maxError, *(self.roi.maxErrors.values() if self.roi is not None else ())])
 
     @property
     def lossy(self) -> bool:
         """Whether any voxel may be off."""
-        return self.largestError != 0
+        return self.largestError != 0 or self.targetRatio != 0
 
     def refusal(self, node) -> str:
         """Why a volume or sequence node cannot be compressed like this: one sentence, empty if it can."""
         reason = refusalOf(node) or self._modelRefusal()
         if reason:
             return reason
+        if self.targetRatio and (self.largestError or self.roi is not None):
+            return _("A target ratio leaves no choice of errors; choose it without maxError and without segments.")
         if self.lossy:
-            return lossyRefusal(node, frameOf(node), self.codec, self.roi, self.force)
+            return lossyRefusal(node, frameOf(node), self.codec, self.roi, self.force, bounded=not self.targetRatio)
         if self.roi is not None:
             return self.roi.refusal() or _(
                 "All of these segments are lossless, and so is what lies outside: allow an error outside (maxError) or "
@@ -82,10 +87,13 @@ class CompressionSettings:
 
     def forWorker(self) -> dict:
         """What the library needs, as plain JSON."""
-        return {"codec": self.codec, "preset": self.preset, "maxError": self.maxError, "model": self.model}
+        return {"codec": self.codec, "preset": self.preset, "maxError": self.maxError,
+                "targetRatio": self.targetRatio, "model": self.model}
 
     def restoredName(self, node) -> str:
         """How the restored volume is called by default; where voxels may be off, the name tells by how much."""
+        if self.targetRatio:
+            return _("{name} lossy (ratio {ratio:g})").format(name=node.GetName(), ratio=self.targetRatio)
         if self.lossy:
             return lossyName(node.GetName(), self.largestError)
         return _("{name} restored").format(name=node.GetName())

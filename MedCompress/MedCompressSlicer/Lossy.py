@@ -31,7 +31,7 @@ def unitsOf(node) -> str:
     return "HU" if entry.GetCodeValue() == "[hnsf'U]" else entry.GetCodeMeaning() or entry.GetCodeValue() or ""
 
 
-def lossyRefusal(node, frame, codec, roi=None, force=False) -> str:
+def lossyRefusal(node, frame, codec, roi=None, force=False, bounded=True) -> str:
     """Why a volume cannot be compressed with loss: one sentence, empty if it can.
 
     :param node: what is to be compressed.
@@ -39,13 +39,16 @@ def lossyRefusal(node, frame, codec, roi=None, force=False) -> str:
     :param codec: codec id, or "auto".
     :param roi: SegmentROI, or None.
     :param force: whether the modality does not matter.
+    :param bounded: whether there is a bound on the error, or else a target for the size.
     """
     if frame.IsA("vtkMRMLLabelMapVolumeNode"):
         return _("{name} is a label map; labels are compressed without loss only.").format(name=node.GetName())
-    if voxelsOfNode(frame).dtype.kind not in "iu":
+    if bounded and voxelsOfNode(frame).dtype.kind not in "iu":
         return _("{name} has no whole-number voxels; a bound on the error needs them. Use lossless.").format(
             name=node.GetName())
-    if codec != "auto" and not get_codec(codec).near_lossless:
+    if codec != "auto" and not bounded and not get_codec(codec).lossy:
+        return _("The codec {codec} knows no target ratio; choose auto or wavelet for one.").format(codec=codec)
+    if codec != "auto" and bounded and not get_codec(codec).near_lossless:
         return _("The codec {codec} is lossless only; choose auto or neural for a bound on the error.").format(
             codec=codec)
     if modalityOf(node) == "MG" and not force:

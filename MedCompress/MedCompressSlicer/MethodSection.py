@@ -42,7 +42,9 @@ class MethodSection:
         showPath(ui.modelPathLineEdit, parameters.model)
         sentence = presets.get(preset) or (
             _("Chooses the codec that suits the volume.") if parameters.quality == "lossless"
-            else _("Uses the codec neural, which keeps the bound on the error."))
+            else _("Uses the codec neural, which keeps the bound on the error.")
+            if parameters.quality == "near-lossless"
+            else _("Uses the codec wavelet, which meets a target ratio."))
         ui.presetDescriptionLabel.text = sentence[:1].upper() + sentence[1:]
 
     def use(self, preset, model):

@@ -15,8 +15,9 @@ class MedCompressParameterNode:
     codec - Id of the codec, or "auto".
     preset - Preset of the codec; empty for its default one.
     model - Model file for the codec neural; empty for the one that everybody has.
-    quality - "lossless" or "near-lossless".
+    quality - "lossless", "near-lossless" or "ratio".
     maxError - By how many stored units a voxel may be off, where no segment says otherwise.
+    targetRatio - How many times smaller than in memory the file has to be.
     segmentation - Where segments of interest come from; none for the same bound everywhere.
     segmentBounds - JSON: ID of each segment that is not background to the error allowed in it, 0 for lossless.
     outside - What happens outside these segments: "bounded" by maxError, or "lossless".
@@ -35,6 +36,7 @@ class MedCompressParameterNode:
     model: str = ""
     quality: str = "lossless"
     maxError: Annotated[int, WithinRange(1, MAX_ERROR)] = 5
+    targetRatio: Annotated[float, WithinRange(1, 1000)] = 10.0
     segmentation: vtkMRMLSegmentationNode
     segmentBounds: str = "{}"
     outside: str = "bounded"

@@ -19,10 +19,12 @@ class QualitySection:
         :param onSegmentsModified: called when the segmentation has got, lost or renamed a segment; has to call `show`.
         """
         self._ui, self._parameters = ui, None
-        self._qualities = {"lossless": _("lossless"), "near-lossless": _("near-lossless: no voxel off by more than")}
+        self._qualities = {"lossless": _("lossless"), "near-lossless": _("near-lossless: no voxel off by more than"),
+                           "ratio": _("target ratio: as good as a file of that size can be")}
         self._outsides = {"bounded": _("the largest error above"), "lossless": _("lossless")}
         self._toolTips = {name: getattr(ui, name).toolTip for name in (
-            "maxErrorSpinBox", "segmentsTable", "outsideComboBox", "marginSpinBox", "storeSegmentationCheckBox")}
+            "maxErrorSpinBox", "targetRatioSpinBox", "segmentsTable", "outsideComboBox", "marginSpinBox",
+            "storeSegmentationCheckBox")}
         self._table = SegmentTable(ui.segmentsTable, self._onSegmentsChanged, onSegmentsModified)
         ui.qualityComboBox.connect("currentIndexChanged(int)", self._onQualityChanged)
         ui.outsideComboBox.connect("currentIndexChanged(int)", self._onOutsideChanged)
@@ -41,28 +43,26 @@ class QualitySection:
         ui.maxErrorSpinBox.suffix = " " + units if units else ""
         self._table.show(parameters.segmentation, parameters.segmentBounds, units)
         ui.segmentsTable.visible = parameters.segmentation is not None
-        lossless = "" if self.lossy else _("Everything is lossless; choose another quality.")
+        unbounded = {"lossless": _("Everything is lossless; choose another quality."),
+                     "ratio": _("A target ratio leaves no choice of errors; choose near-lossless for one.")}.get(
+            parameters.quality, "")
         noSegmentation = "" if parameters.segmentation else _("Select a segmentation.")
         exactOutside = self.hasRegions and parameters.outside == "lossless"
         for name, reason in (
-                ("maxErrorSpinBox", lossless or (_("Everything outside the segments is lossless.")
-                                                 if exactOutside else "")),
-                ("segmentsTable", lossless or noSegmentation), ("outsideComboBox", lossless or noSegmentation),
-                ("marginSpinBox", lossless or noSegmentation), ("storeSegmentationCheckBox", noSegmentation)):
+                ("targetRatioSpinBox", "" if parameters.quality == "ratio" else _("Choose the quality target ratio.")),
+                ("maxErrorSpinBox", unbounded or (_("Everything outside the segments is lossless.")
+                                                  if exactOutside else "")),
+                ("segmentsTable", unbounded or noSegmentation), ("outsideComboBox", unbounded or noSegmentation),
+                ("marginSpinBox", unbounded or noSegmentation), ("storeSegmentationCheckBox", noSegmentation)):
             enable(getattr(ui, name), reason, self._toolTips[name])
         enable(ui.editSegmentationButton, noSegmentation,
                _("Open the Segment Editor on this segmentation and volume."))
 
     @property
-    def lossy(self) -> bool:
-        """Whether the chosen quality allows voxels to be off."""
-        return self._parameters.quality != "lossless"
-
-    @property
     def hasRegions(self) -> bool:
         """Whether segments matter: not if a segmentation is there only to be stored."""
         parameters = self._parameters
-        return self.lossy and parameters.segmentation is not None and not (
+        return parameters.quality == "near-lossless" and parameters.segmentation is not None and not (
             parameters.storeSegmentation and not boundsFromText(parameters.segmentBounds, parameters.segmentation))
 
     def settings(self) -> dict:
@@ -70,8 +70,10 @@ class QualitySection:
         parameters = self._parameters
         roi = SegmentROI(parameters.segmentation, boundsFromText(parameters.segmentBounds, parameters.segmentation),
                          parameters.margin) if self.hasRegions else None
-        exact = not self.lossy or (roi is not None and parameters.outside == "lossless")
-        return {"maxError": 0 if exact else parameters.maxError, "roi": roi}
+        exactOutside = roi is not None and parameters.outside == "lossless"
+        bounded = parameters.quality == "near-lossless" and not exactOutside
+        return {"maxError": parameters.maxError if bounded else 0, "roi": roi,
+                "targetRatio": parameters.targetRatio if parameters.quality == "ratio" else 0.0}
 
     def _onQualityChanged(self, index=0):
         if self._parameters:

@@ -63,7 +63,7 @@ class CompressionReport:
 
         :raises RuntimeError: it is.
         """
-        kept = all(region.maxError <= region.allowedError for region in self.regions)
+        kept = all(region.allowedError is None or region.maxError <= region.allowedError for region in self.regions)
         if not (kept if self.regions else self.identical):
             raise RuntimeError(_("The restored volume differs from the original by more than was allowed, so no file "
                                  "was written. Please report this with the volume."))
@@ -83,7 +83,8 @@ class CompressionReport:
         if self.identical or not self.regions:
             return _("Identical: yes.") if self.identical else _("Identical: NO.")
         whole = self.regions[0]
-        text = _("LOSSY: largest error {error}, PSNR {psnr:.1f} dB.").format(error=whole.maxError, psnr=whole.psnr or 0)
+        text = _("LOSSY: largest error {error:g}, PSNR {psnr:.1f} dB.").format(error=whole.maxError,
+                                                                             psnr=whole.psnr or 0)
         missing = [region.name for region in self.regions[1:-1] if not region.voxels]
         if missing:
             text += " " + _("Not in the volume: {segments}.").format(segments=", ".join(missing))

@@ -67,7 +67,7 @@ def showReport(tableWidget, report):
     tableWidget.visible = bool(rows)
     tableWidget.rowCount = len(rows)
     for number, row in enumerate(rows):
-        texts = (row.name or _("whole volume"), f"{row.bits / 8e3:.1f}", str(row.maxError), f"{row.rmse:.2f}",
+        texts = (row.name or _("whole volume"), f"{row.bits / 8e3:.1f}", f"{row.maxError:g}", f"{row.rmse:.2f}",
                  _("exact") if row.psnr is None else f"{row.psnr:.1f}", "" if row.dice is None else f"{row.dice:.4f}")
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)

@@ -15,19 +15,21 @@ def compressAndRestore(volume: mc.Volume, options, progressCallback=None, region
 
     :param volume: what to compress.
     :param options: `codec` ("auto" lets the library choose), `preset` (its default one if empty), `maxError` (by how
-        many stored units a voxel may be off; 0 is lossless) and `model` (file, or empty).
+        many stored units a voxel may be off; 0 is lossless), `targetRatio` (how many times smaller the file has to be;
+        0 for as it comes) and `model` (file, or empty).
     :param progressCallback: called with a fraction from 0 to 1; may raise `MedCompressLib.Cancelled`.
     :param regions: Regions with bounds of their own, or None.
     :return: the bytes of the file, the restored Volume, and the figures that a CompressionReport needs.
     :raises MedCompressLib.MedCompressError: unknown codec or preset, or a volume that the format cannot hold.
     """
     report = progressCallback or (lambda fraction: None)
-    maxError = options["maxError"]
-    lossy = bool(maxError) or regions is not None
+    maxError, targetRatio = options["maxError"], options["targetRatio"]
+    quality = (mc.TargetRatio(targetRatio) if targetRatio
+               else mc.NearLossless(maxError) if maxError or regions is not None else None)
     started = time.perf_counter()
     data = mc.compress(volume, options["codec"], options["preset"] or None,
                        progress=lambda fraction: report(_COMPRESSION_SHARE * fraction),
-                       quality=mc.NearLossless(maxError) if lossy else None,
+                       quality=quality,
                        roi=regions.regionOfInterest() if regions is not None else None,
                        model=options["model"] or None)
     compressed = time.perf_counter()
@@ -35,6 +37,7 @@ def compressAndRestore(volume: mc.Volume, options, progressCallback=None, region
         _COMPRESSION_SHARE + (1.0 - _COMPRESSION_SHARE) * fraction))
     finished = time.perf_counter()
     info = mc.info(data)
+    allowed = None if targetRatio else maxError
     return data, restored, {
         "codec": info["codec"],
         "preset": info["preset"],
@@ -46,6 +49,6 @@ def compressAndRestore(volume: mc.Volume, options, progressCallback=None, region
         "identical": restored.equals(volume),
         "quality": info["quality"],
         "allowedError": maxError,
-        "regions": [asdict(region) for region in accuracies(volume, restored, maxError, regions,
-                                                            8 * len(data))] if lossy else [],
+        "regions": [asdict(region) for region in accuracies(volume, restored, allowed, regions, 8 * len(data))]
+        if quality is not None else [],
     }

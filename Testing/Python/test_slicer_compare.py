@@ -101,22 +101,29 @@ def fewPresets(monkeypatch):
 def test_codecs_are_compared_in_table_and_plot(logic, fewPresets):
     import slicer
 
-    node = addVolume(np.random.default_rng(0).normal(0, 9, (10, 40, 44)).astype(np.int16))
+    node = addVolume(np.random.default_rng(0).normal(0, 9, (10, 60, 64)).astype(np.int16))
     comparison = logic.startCodecComparison(node)
     comparison.waitForFinished()
     assert comparison.error == ""
     table = comparison.tableNode.GetTable()
-    rows = [[table.GetValue(row, column) for column in range(4)] for row in range(table.GetNumberOfRows())]
-    methods = [(row[0].ToString(), row[1].ToDouble()) for row in rows]
-    standard = [("gzip -6", 0), *((name, 0) for name in ("JPEG-LS", "JPEG 2000", "JPEG XL"))]
-    assert methods == [*standard, ("raw plain", 0), ("wavelet default", 0),
-                       *(("neural fast", bound) for bound in (1, 2, 5, 10, 20))]
-    assert all(16 / row[2].ToDouble() == pytest.approx(row[3].ToDouble()) for row in rows)
-    bits = [row[2].ToDouble() for row in rows[-5:]]
-    assert bits == sorted(bits, reverse=True), "larger errors, smaller files"
-    series = slicer.mrmlScene.GetNodeByID(comparison.chartNode.GetNthPlotSeriesNodeID(0))
-    curve = series.GetTableNode().GetTable()
-    assert [curve.GetColumnByName(series.GetYColumnName()).GetValue(row) for row in range(5)] == bits
+    columns = {table.GetColumnName(index): table.GetColumn(index) for index in range(table.GetNumberOfColumns())}
+    rows = [{name: column.GetValue(row) for name, column in columns.items()} for row in range(table.GetNumberOfRows())]
+    methods = [row["Method"] for row in rows]
+    assert methods == ["gzip -6", "JPEG-LS", "JPEG 2000", "JPEG XL", "raw plain", "wavelet default",
+                       *["neural fast"] * 5, *["wavelet"] * 4]
+    assert all(16 / row["Bits per voxel"] == pytest.approx(row["Ratio"]) for row in rows)
+    assert all(row["Largest error"] == 0 and np.isnan(row["PSNR (dB)"]) for row in rows[:6])
+    assert [row["Largest error"] for row in rows[6:11]] == [1, 2, 5, 10, 20]
+    assert [row["Ratio"] for row in rows[11:]] == pytest.approx([5, 10, 20, 40], rel=0.05)
+    chart = comparison.chartNode
+    for number, part in enumerate((rows[6:11], rows[11:])):
+        series = slicer.mrmlScene.GetNodeByID(chart.GetNthPlotSeriesNodeID(number))
+        curve = series.GetTableNode().GetTable()
+        bits, quality = ([curve.GetColumnByName(name).GetValue(row) for row in range(len(part))]
+                         for name in (series.GetXColumnName(), series.GetYColumnName()))
+        assert sorted(zip(bits, quality, strict=True)) == sorted((row["Bits per voxel"], row["PSNR (dB)"])
+                                                                 for row in part)
+        assert quality == sorted(quality), "more bits, fewer errors"
 
 
 @pytest.mark.parametrize("dtype, shape, expected", [

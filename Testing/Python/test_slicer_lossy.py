@@ -127,6 +127,38 @@ def test_broken_promise_is_refused(logic):
         dataclasses.replace(report, regions=(worse,)).requirePromise()
 
 
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_target_ratio(logic, tmp_path, dtype):
+    """The file is as small as asked for, and what that took is reported and visible."""
+    import slicer
+
+    k, j, i = np.ogrid[:12, :64, :64]
+    waves = 500 * np.sin(j / 9) * np.cos(i / 7) + 9 * k + np.random.default_rng(0).normal(0, 20, (12, 64, 64))
+    node = slicer.util.addVolumeFromArray(waves.astype(dtype), np.eye(4), "CT")
+    path = tmp_path / "a.mcz"
+    report = logic.compressVolume(node, path, targetRatio=8)
+    assert 8 <= report.ratio < 8.5 and path.stat().st_size == report.compressedBytes
+    restored = logic.decompressFile(path)
+    errors = np.abs(slicer.util.arrayFromVolume(restored).astype(float) - slicer.util.arrayFromVolume(node))
+    (whole,) = report.regions
+    assert whole.allowedError is None and whole.maxError == pytest.approx(errors.max())
+    assert whole.rmse == pytest.approx(np.sqrt(np.mean(errors ** 2)), rel=1e-4) and 25 < whole.psnr < 80
+    assert "lossy" in restored.GetName() and "ratio 8" in restored.GetAttribute("MedCompress.quality")
+    assert "LOSSY" in report.summary() and not report.identical
+    again, _report = logic.roundTrip(node, targetRatio=8)
+    assert again.GetName() == "CT lossy (ratio 8)"
+    table = logic.addReportTable(report).GetTable()
+    assert np.isnan(table.GetColumnByName("Allowed error").GetValue(0))
+
+
+@pytest.mark.parametrize("options, words", [
+    ({"targetRatio": 8, "maxError": 3}, "no choice of errors"),
+    ({"targetRatio": 8, "codec": "neural"}, "no target ratio"), ({"targetRatio": 0.5}, "ratio of 1 or more")])
+def test_target_ratios_that_cannot_be(logic, options, words):
+    with pytest.raises(ValueError, match=words):
+        logic.roundTrip(addVolume(), **options)
+
+
 def test_accuracy_of_known_differences(application):
     """Figures against what they are by definition, on a shifted cube."""
     from MedCompressSlicer.Accuracy import accuracies

@@ -90,13 +90,20 @@ def test_what_has_no_effect_is_disabled_and_says_why(panel):
         assert getattr(ui, name).toolTip not in ("", "Select a segmentation.")
     choose(ui.outsideComboBox, "lossless")
     assert ui.maxErrorSpinBox.enabled is False and "outside" in ui.maxErrorSpinBox.toolTip
+    assert ui.targetRatioSpinBox.enabled is False and "Choose the quality" in ui.targetRatioSpinBox.toolTip
+    choose(ui.qualityComboBox, "target")
+    assert ui.targetRatioSpinBox.enabled is True and ui.maxErrorSpinBox.enabled is False
+    assert "leaves no choice" in ui.segmentsTable.toolTip and ui.segmentsTable.enabled is False
+    assert ui.applyButton.enabled is True and ui.storeSegmentationCheckBox.enabled is True
     choose(ui.codecComboBox, "neural")
+    assert ui.applyButton.enabled is False and "knows no target ratio" in ui.applyButton.toolTip
     assert ui.presetComboBox.enabled is True and ui.modelPathLineEdit.enabled is True
 
 
 def test_numbers_have_the_range_that_makes_sense(panel):
     """Slicer's parameterNodeWrapper sets it, whatever stands in the .ui file."""
     assert (panel.ui.maxErrorSpinBox.minimum, panel.ui.maxErrorSpinBox.maximum) == (1, 1 << 20)
+    assert (panel.ui.targetRatioSpinBox.minimum, panel.ui.targetRatioSpinBox.maximum) == (1, 1000)
     assert (panel.ui.marginSpinBox.minimum, panel.ui.marginSpinBox.maximum) == (0, 100)
     with pytest.raises(ValueError):
         panel._parameterNode.maxError = 0
@@ -218,6 +225,8 @@ CONTROLS = {
                         lambda ui: ui.qualityComboBox.currentText),
     "maxErrorSpinBox": ("maxError", lambda ui: setattr(ui.maxErrorSpinBox, "value", 17),
                         lambda ui: ui.maxErrorSpinBox.value),
+    "targetRatioSpinBox": ("targetRatio", lambda ui: setattr(ui.targetRatioSpinBox, "value", 25.0),
+                           lambda ui: ui.targetRatioSpinBox.value),
     "segmentationSelector": ("segmentation", lambda ui: ui.segmentationSelector.setCurrentNode(nodeOf("Organs")),
                              lambda ui: getattr(ui.segmentationSelector.currentNode(), "GetName", str)()),
     "segmentsTable": ("segmentBounds", None, None),
