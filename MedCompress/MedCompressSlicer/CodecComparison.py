@@ -74,9 +74,11 @@ class CodecComparison:
                      else CompressionJob(self._node, settings, sampleOnly=True, **callbacks))
 
     def _onJobFinished(self, job):
-        if job.state is JobState.DONE:
-            settings = self._tasks.pop(0)
-            self._rows += self._rowsOf(settings, job)
+        settings = self._tasks[0]
+        tooSmall = job.state is JobState.FAILED and settings is not None and settings.targetRatio
+        if job.state is JobState.DONE or tooSmall:  # there is no file of every size
+            self._tasks.pop(0)
+            self._rows += [] if tooSmall else self._rowsOf(settings, job)
             if self._tasks:
                 try:
                     self._startNext()
@@ -84,6 +86,8 @@ class CodecComparison:
                     self._end(JobState.FAILED, str(error))
                 return
             self._addNodes()
+            self._end(JobState.DONE, "")
+            return
         self._end(job.state, job.error)
 
     def _rowsOf(self, settings, job):

@@ -49,7 +49,8 @@ def lossyRefusal(node, frame, codec, roi=None, force=False, bounded=True) -> str
     if codec != "auto" and not bounded and not get_codec(codec).lossy:
         return _("The codec {codec} knows no target ratio; choose auto or wavelet for one.").format(codec=codec)
     if codec != "auto" and bounded and not get_codec(codec).near_lossless:
-        return _("The codec {codec} is lossless only; choose auto or neural for a bound on the error.").format(
+        return _("The codec {codec} is lossless only; choose auto, neural or wavelet for a bound on the "
+                 "error.").format(
             codec=codec)
     if modalityOf(node) == "MG" and not force:
         return _("{name} is a mammogram, which is not compressed with loss; use lossless. From the Python console, "

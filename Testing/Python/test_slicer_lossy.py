@@ -96,7 +96,7 @@ def test_mammograms_are_refused_unless_forced(logic, where):
 @pytest.mark.parametrize("dtype, className, codec, words", [
     ("float32", "vtkMRMLScalarVolumeNode", "auto", "whole-number"),
     ("uint8", "vtkMRMLLabelMapVolumeNode", "auto", "label map"),
-    ("int16", "vtkMRMLScalarVolumeNode", "wavelet", "lossless only")])
+    ("int16", "vtkMRMLScalarVolumeNode", "runs", "lossless only")])
 def test_what_cannot_be_lossy(logic, tmp_path, dtype, className, codec, words):
     import slicer
 

@@ -50,10 +50,13 @@ def check(voxels, labels, restored):
 def test_from_the_panel(organs, panel, tmp_path, monkeypatch):
     """Clicks, the result loaded, and table and plot nodes filled."""
     import slicer
+    from MedCompressSlicer import CodecComparison
 
     ct, segmentation, voxels, labels = organs
     if len(voxels) < 10:     # a part; measuring every preset takes minutes
         monkeypatch.setattr(panel.logic, "presetsByCodec", lambda: {"wavelet": {"default": ""}})
+        monkeypatch.setattr(CodecComparison, "_BOUNDS", (2, 20))
+        monkeypatch.setattr(CodecComparison, "_RATIOS", (5, 20))
     ui = panel.ui
     ui.inputVolumeSelector.setCurrentNode(ct)
     choose(ui.codecComboBox, "neural")
@@ -80,8 +83,8 @@ def test_from_the_panel(organs, panel, tmp_path, monkeypatch):
     waitForJob(panel, 3600)
     chart = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")[0]
     series = slicer.mrmlScene.GetNodeByID(chart.GetNthPlotSeriesNodeID(0))
-    assert series.GetTableNode().GetTable().GetNumberOfRows() >= 5
-    assert slicer.util.getNode("CT codecs").GetTable().GetNumberOfRows() >= 7
+    assert series.GetTableNode().GetTable().GetNumberOfRows() >= 2
+    assert slicer.util.getNode("CT codecs").GetTable().GetNumberOfRows() >= 6
 
 
 def test_console_lines_of_the_readme(organs):
