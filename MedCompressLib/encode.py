@@ -4,11 +4,14 @@
 
 Guarantees: the same bytes with any number of threads; beside the volume itself, memory for a few slabs; no slab is
 larger than its voxels as they are, nor are all of them with the codec's model larger than with the codec "raw": then
-that is what the volume is stored with.
+that is what the volume is stored with. What the codec "neural" makes very small is stored with "wavelet" where that is
+smaller still.
 """
 
 from __future__ import annotations
 
+import io
+import os
 from contextlib import closing
 from dataclasses import replace
 from typing import BinaryIO
@@ -40,6 +43,8 @@ _TRIED_VOXELS = 1 << 20
 
 _BOUNDED_CODEC = "neural"
 _MODEL_CODEC = "neural"
+
+_SIMPLE_CODEC = "wavelet"
 
 # Share of the work, for the progress callback.
 _FITTED = 0.2
@@ -168,6 +173,22 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
         file.seek(0)
         file.truncate()
         write(raw, next(iter(raw.presets)))
+    elif codec_class.codec_id == _MODEL_CODEC and is_simple(file.seek(0, os.SEEK_END), voxels.size):
+        simple = io.BytesIO()
+        encode_volume(volume, simple, _SIMPLE_CODEC, None, threads, lambda fraction: progress(1.0))
+        if len(simple.getbuffer()) < file.tell():
+            file.seek(0)
+            file.truncate()
+            file.write(simple.getbuffer())
+
+
+def is_simple(length: int, n_voxels: int) -> bool:
+    """Whether a file of the codec "neural" of that length may be larger than one of "wavelet".
+
+    It was smaller on every image seen; on constant volumes, ramps and the like, what it must say about itself weighs
+    more than what it saves.
+    """
+    return length < n_voxels // 8 + (1 << 14)
 
 
 def _model_option(model: bytes | None) -> dict[str, bytes]:

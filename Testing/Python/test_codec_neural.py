@@ -9,6 +9,7 @@ from codec_contract import CodecContract, smooth
 from hypothesis import given
 from hypothesis import strategies as st
 
+import MedCompressLib as mc
 from MedCompressLib.codecs.neural import NeuralCodec
 from MedCompressLib.codecs.neural.bounded import quantise, reconstruct
 from MedCompressLib.codecs.neural.experts import Experts, pack_experts, unpack_experts
@@ -200,3 +201,18 @@ def test_every_sample_has_a_symbol_within_the_bound(max_error, cases):
     error = np.abs(reconstruct(symbols, centre, sign, bound, max_error) - samples)
     assert error.max() <= max_error
     assert not error[(samples < 7) | (samples > 50)].any()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", ["constant", "ramp", "sparse", "disk", "one-slice", "comb", "noise"])
+def test_no_volume_is_larger_than_with_the_codec_wavelet(name, preset):
+    rng = np.random.default_rng(2)
+    k, j, i = np.indices((10, 48, 48))
+    voxels = {"constant": 0 * k + 7, "ramp": 100 * k + 7 * j + 3 * i, "sparse": 1000 * (rng.random(k.shape) < 0.0005),
+              "disk": (j - 24) ** 2 + (i - 24) ** 2 < 300, "one-slice": smooth((1, 1, 48, 48), 4095)[0],
+              "comb": smooth((1, 10, 48, 48), 4095)[0] // 50 * 50, "noise": rng.integers(0, 65536, k.shape)}[name]
+    volume = mc.Volume.from_array(voxels.astype(np.uint16))
+    ours, wavelet = (mc.compress(volume, codec=codec, preset=preset if codec == "neural" else None, threads=1)
+                     for codec in ("neural", "wavelet"))
+    assert len(ours) <= 1.01 * len(wavelet)
+    assert mc.decompress(ours).equals(volume)
