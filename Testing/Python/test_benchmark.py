@@ -57,5 +57,7 @@ def test_a_worker_that_dies_is_told(folder, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARK)
     import run as benchmark
 
+    with benchmark.Worker("JPEG-LS") as worker:
+        assert worker.answer(folder / "scan0.nrrd", 1, 0, seconds=0.01) is None
     with benchmark.Worker("no such contender") as worker:
         assert "it failed" in worker.answer(folder / "scan0.nrrd", 1, 0)["left_out"]

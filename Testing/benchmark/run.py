@@ -38,7 +38,7 @@ HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 LONGEST_SECONDS = 3600
 # Parts of the names of slow contenders, the slowest last.
-SLOW = ("tomoz", "zstd 19", "x265", "JPEG XL e9", "neural default", "nagoor", "neural small")
+SLOW = ("tomoz", "zstd 19", "x265", "JPEG XL e9", "neural default", "neural small")
 # Volumes of 1, 2, 4, .. slabs, repeating the largest volume of images in the folder.
 SCALED = {"MedCompress wavelet": ("wavelet", 64), "MedCompress neural fast": ("neural", 8)}
 
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--volumes", nargs="+", default=[""], metavar="NAME", help="volumes whose names contain this")
     parser.add_argument("--again", nargs="+", default=[], metavar="NAME", help="measure these contenders again")
     parser.add_argument("--no-scaling", action="store_true", help="leave out how speed grows with slabs and threads")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing new after that long")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after that long")
     options = parser.parse_args()
     output = PROJECT / "docs" if options.publish else options.output
     output.mkdir(exist_ok=True)
@@ -68,10 +68,11 @@ def main() -> None:
     for name, jobs in plan(results, paths, options):
         missing = [job for job in jobs if not results.has(name, *job)]
         with Worker(name) as worker:
-            for job in missing if time.monotonic() < end else []:
-                results.add(name, *job, worker.answer(*job))
-                if time.monotonic() > end:
+            for job in missing:
+                answer = worker.answer(*job, end - time.monotonic()) if time.monotonic() < end else None
+                if answer is None:
                     break
+                results.add(name, *job, answer)
     write_report(results.data, output, PROJECT / "README.md" if options.publish else None)
 
 
@@ -110,15 +111,15 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def answer(self, path: Path, threads: int, slices: int) -> dict:
-        """What measure.py says of a job, or why it says nothing."""
+    def answer(self, path: Path, threads: int, slices: int, seconds: float = float("inf")) -> dict | None:
+        """What measure.py says of a job, or why it says nothing; None if it does not within so many seconds."""
         if self._process is None:
             self._errors = tempfile.TemporaryFile("w+")
             one_thread = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
             self._process = subprocess.Popen([sys.executable, HERE / "measure.py", self._name], text=True,
                                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
                                              env={**os.environ, **one_thread})
-        alarm = threading.Timer(LONGEST_SECONDS, self._process.kill)
+        alarm = threading.Timer(min(seconds, LONGEST_SECONDS), self._process.kill)
         alarm.start()
         try:
             self._process.stdin.write(json.dumps({"path": str(path), "threads": threads, "slices": slices}) + "\n")
@@ -131,6 +132,8 @@ class Worker:
         if answer:
             return json.loads(answer)
         self._end()
+        if late and seconds < LONGEST_SECONDS:
+            return None
         self._errors.seek(0)
         last = (self._errors.read().strip() or "killed").splitlines()[-1][:200]
         return {"left_out": f"it took more than {LONGEST_SECONDS} s" if late else f"it failed: {last}"}
