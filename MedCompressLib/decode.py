@@ -9,8 +9,9 @@ only a part of a file is decoded; the same voxels with any number of threads; be
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
+from itertools import islice
 from typing import BinaryIO
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from .checksum import combined_digest, slice_digests
 from .codecs import Progress, get_codec
 from .codecs.runs import RunsCodec
-from .container import VERBATIM, Reader, StoredSlab
+from .container import CODED, VERBATIM, Reader, StoredSlab
 from .errors import FormatError, MedCompressError, UnsupportedError
 from .lazy import LazyVolume, SlabSource
 from .samples import SampleMap
@@ -92,17 +93,37 @@ class SlabDecoder:
 
         Reading happens in the calling thread, decoding in `threads` others; close the iterator when leaving early.
         """
-        return ordered_map(self._decode, ((number, self._reader.read_slab(number)) for number in numbers), threads)
+        items = ((number, self._reader.read_slab(number)) for number in numbers)
+        at_once = self._codec.at_once
+        return ordered_map(self._decode, items, threads) if at_once == 1 else self._decode_many(items, at_once, threads)
 
-    def _decode(self, item: tuple[int, StoredSlab]) -> tuple[np.ndarray, np.ndarray]:
-        number, stored = item
+    def _decode_many(self, items: Iterator[tuple[int, StoredSlab]], at_once: int,
+                     threads: int) -> Generator[tuple[np.ndarray, np.ndarray]]:
+        """The same for a codec that rather decodes several slabs at once, on a device."""
+        while batch := list(islice(items, at_once)):
+            coded = [(number, stored) for number, stored in batch if stored.storage == CODED]
+            for number, stored in coded:
+                self._reader.check_slab(number, stored)
+            try:
+                samples = self._codec.decode_many([stored.payload for _, stored in coded],
+                                                  [self._reader.grid.slab_shape(number) for number, _ in coded])
+            except (MedCompressError, MemoryError, RuntimeError):     # too much for the device, or one is damaged:
+                samples = [None] * len(coded)                         # one by one we learn which
+            decoded = dict(zip((number for number, _ in coded), samples, strict=True))
+            with closing(ordered_map(self._decode, ((*item, decoded.get(item[0])) for item in batch),
+                                     threads)) as results:
+                yield from results
+
+    def _decode(self, item: tuple) -> tuple[np.ndarray, np.ndarray]:
+        """Voxels and digests of (number, stored slab), whose samples may follow if they are decoded already."""
+        number, stored, *samples = item
         self._reader.check_slab(number, stored)
         shape = self._reader.grid.slab_shape(number)
         try:
             if stored.storage == VERBATIM:
                 voxels = self._verbatim(stored, shape)
             else:
-                voxels = self._coded(stored, shape)
+                voxels = self._coded(stored, shape, *samples)
         except MedCompressError as error:
             raise FormatError(f"Slab {number} cannot be decoded. {error}") from error
         except MemoryError:
@@ -113,7 +134,10 @@ class SlabDecoder:
                               "file was tampered with, or this machine does not compute exactly.")
         return voxels, digests
 
-    def _coded(self, stored: StoredSlab, shape: tuple[int, int, int, int]) -> np.ndarray:
+    def _coded(self, stored: StoredSlab, shape: tuple[int, int, int, int],
+               samples: np.ndarray | None = None) -> np.ndarray:
+        if samples is not None:
+            return self._samples.inverse(samples, stored.residue)
         if not self._n_regions:
             return self._samples.inverse(self._codec.decode(stored.payload, shape), stored.residue)
         regions = RunsCodec().decode(stored.residue, (1, *shape[1:]))

@@ -181,6 +181,11 @@ class GroupDecoder:
             symbols[np.argsort(flat, kind="stable")] = np.concatenate(pieces)
         return symbols.reshape(groups.shape)
 
+    def remaining(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many symbols each group has, (n_groups,), and all of them, one group after the other, for a caller who
+        deals them out himself; before any call of `decode`."""
+        return self._end - self._next, self._symbols
+
     def finish(self) -> None:
         """Raise FormatError unless every symbol was handed out."""
         if np.any(self._next != self._end):

@@ -1,4 +1,4 @@
-"""The neural codec gives the same bits however it computes: compiled or not, with any BLAS and threads."""
+"""The neural codec gives the same bits however it computes: compiled or not, in PyTorch, with any BLAS and threads."""
 
 import json
 import os
@@ -16,8 +16,11 @@ from MedCompressLib.codecs.neural.model_file import shipped_model
 from MedCompressLib.codecs.neural.neighbourhood import neighbourhood
 from MedCompressLib.codecs.neural.predictor import Predictor
 from MedCompressLib.codecs.neural.presets import PRESETS
+from MedCompressLib.codecs.neural.torch_wavefront import SWITCH as TORCH
 from MedCompressLib.compiled import SWITCH
+from MedCompressLib.errors import FormatError
 from MedCompressLib.quality import SampleBound
+from MedCompressLib.selftest import GOLDEN_FOLDER
 
 SPACING = (2.5, 0.7, 0.7)
 SHAPES = [(1, 1, 1, 1), (1, 1, 9, 1), (1, 5, 1, 7), (1, 1, 1, 50), (4, 1, 1, 1), (1, 9, 1, 1), (2, 1, 3, 40),
@@ -125,3 +128,61 @@ def test_other_processors_and_threads_decode_the_same(tmp_path, settings, numba)
     subprocess.run([sys.executable, "-W", "ignore", "-c", script, str(tmp_path), json.dumps(codec.get_config())],
                    check=True, env={**os.environ, **settings, SWITCH: numba})
     assert np.array_equal(np.load(tmp_path / "slab.npy"), slab)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def on_device(request, monkeypatch):
+    """A function that calls another while only PyTorch can decode, on that device."""
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+
+    def call(function):
+        with monkeypatch.context() as patch:
+            patch.setenv(TORCH, request.param)
+            patch.setattr(NeuralCodec, "decode", None)                   # what the processor would do instead
+            return function()
+
+    torch.set_num_threads(1)                  # for operations this small, more only wait for each other
+    yield call
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_torch_decodes_the_same_bits(on_device, preset, shape):
+    slab = smooth(shape, 900, noise=0.02)
+    slab[..., shape[2] // 2:, shape[3] // 2:] = 7
+    thin = np.ascontiguousarray(slab[:, :max(1, shape[1] // 2)])    # the last slab may have fewer slices
+    for codec in (NeuralCodec.fit([slab], 900, preset, SPACING), random_codec(shape, 900, preset, sum(shape))):
+        payloads = [codec.encode(slab), codec.encode(thin)]
+        first, second = on_device(lambda codec=codec, payloads=payloads:
+                                  codec.decode_many(payloads, [slab.shape, thin.shape]))
+        assert np.array_equal(first, slab) and np.array_equal(second, thin)
+
+
+@pytest.mark.parametrize("maximum", [1, 65535, (1 << 24) - 1])
+def test_torch_holds_the_largest_numbers(on_device, maximum):
+    slab = np.random.default_rng(0).choice([0, maximum], (2, 3, 6, 9)).astype(np.int32)
+    codec = random_codec(slab.shape, maximum, "default", 5)
+    payload = codec.encode(slab)
+    [decoded] = on_device(lambda: codec.decode_many([payload], [slab.shape]))
+    assert np.array_equal(decoded, slab)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_torch_decodes_files(on_device, preset):
+    data = (GOLDEN_FOLDER / f"neural-{preset}.mcz").read_bytes()
+    assert on_device(lambda: mc.decompress(data)).equals(mc.decompress(data))
+
+
+def test_torch_names_the_damaged_slab(on_device):
+    data = bytearray((GOLDEN_FOLDER / "neural-default.mcz").read_bytes())
+    data[-5] ^= 1
+    with pytest.raises(FormatError, match="slab 0"):
+        on_device(lambda: mc.decompress(bytes(data)))
+    slab = smooth((1, 4, 9, 11), 900)
+    codec = NeuralCodec.fit([slab], 900, "fast", SPACING)
+    payload = codec.encode(slab)
+    for shape in ((1, 4, 9, 12), (1, 4, 9, 10)):
+        with pytest.raises(FormatError):
+            on_device(lambda shape=shape: codec.decode_many([payload], [shape]))

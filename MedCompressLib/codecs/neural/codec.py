@@ -31,6 +31,7 @@ from .network import IntegerNetwork
 from .predictor import N_GROUPS, Predictor, n_network_inputs
 from .presets import EXPERT_STEP_BITS, MIN_STEPS, PRESETS, VOXELS_A_CLASS
 from .raster import KnownPredictions, row_blocks
+from .torch_wavefront import decode_slabs, device_for_decoding
 from .tuning import pack_change, tune, unpack_change
 from .wavefront import run_wavefront, wavefront_order
 
@@ -39,6 +40,7 @@ _MAX_RADIUS, _MAX_DEPTH = 8, 4
 _MAX_ROWS = 1 << 18
 _MAX_REGIONS = 16
 _TINY = 1 << 15                 # so few voxels are tried with all presets, whichever was asked for
+_SLABS_ON_DEVICE = 8
 
 
 class NeuralCodec(Codec):
@@ -207,6 +209,26 @@ class NeuralCodec(Codec):
 
         run_wavefront(shape, self._predictor, voxels_of)
         return slab.reshape(shape)
+
+
+    @property
+    def at_once(self) -> int:
+        return 1 if self._device is None else _SLABS_ON_DEVICE
+
+    @property
+    def _device(self) -> str | None:
+        """Where PyTorch decodes, which it does only what is lossless."""
+        return None if self._bound.max_error or self._bound.regions else device_for_decoding()
+
+    def decode_many(self, payloads: Sequence[bytes], shapes: Sequence[tuple[int, int, int, int]]) -> list[np.ndarray]:
+        device = self._device
+        if device is None:
+            return super().decode_many(payloads, shapes)
+        for shape in shapes:
+            _check_rows(shape, FormatError)
+        decoders = [GroupDecoder(payload, int(np.prod(shape)), self._given)
+                    for payload, shape in zip(payloads, shapes, strict=True)]
+        return decode_slabs(decoders, shapes, self._predictor, device)
 
 
 def _check_rows(shape: tuple[int, int, int, int], error: type[Exception]) -> None:
