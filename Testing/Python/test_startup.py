@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from stopwatch import least_seconds_of_python
@@ -34,6 +36,9 @@ def test_every_public_name_is_there():
         assert getattr(mc, name).__module__.startswith("MedCompressLib")
     with pytest.raises(AttributeError, match="no attribute 'absent'"):
         mc.absent  # noqa: B018
+    types = tomllib.loads((Path(mc.__file__).parents[1] / "pyproject.toml").read_text())["tool"]["mypy"]["files"]
+    for name in mc.__all__:
+        assert f"{getattr(mc, name).__module__.replace('.', '/')}.py" in types
     names = {}
     exec("from MedCompressLib import *", names)
     assert set(mc.__all__) <= set(names)
