@@ -9,7 +9,7 @@ only a part of a file is decoded; the same voxels with any number of threads; be
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import BinaryIO
@@ -19,6 +19,7 @@ import numpy as np
 from .checksum import combined_digest, slice_digests
 from .codecs import Progress, get_codec
 from .codecs.runs import RunsCodec
+from .compiled import load_if_worth
 from .container import CODED, VERBATIM, Reader, StoredSlab
 from .errors import FormatError, MedCompressError, UnsupportedError
 from .lazy import LazyVolume, SlabSource
@@ -88,11 +89,13 @@ class SlabDecoder:
                                 or self._n_regions != len(header.codec_config.get("regions", []))):
             raise FormatError("The file's map of regions does not fit its codec.")
 
-    def decode(self, numbers: Iterable[int], threads: int) -> Generator[tuple[np.ndarray, np.ndarray]]:
+    def decode(self, numbers: Sequence[int], threads: int) -> Generator[tuple[np.ndarray, np.ndarray]]:
         """Voxels (frames, k, j, i) of slabs, each with the digests of its slices, in the order asked for.
 
         Reading happens in the calling thread, decoding in `threads` others; close the iterator when leaving early.
         """
+        if self._codec.has_compiled_loops:
+            load_if_worth(len(numbers) * math.prod(self._reader.grid.slab_shape(0)))
         items = ((number, self._reader.read_slab(number)) for number in numbers)
         at_once = self._codec.at_once
         return ordered_map(self._decode, items, threads) if at_once == 1 else self._decode_many(items, at_once, threads)

@@ -11,6 +11,7 @@ smaller still.
 from __future__ import annotations
 
 import io
+import math
 import os
 from contextlib import closing
 from dataclasses import replace
@@ -22,6 +23,7 @@ from .checksum import combined_digest, slice_digests
 from .codecs import Codec, Progress, codec_ids, get_codec
 from .codecs.raw import RawCodec
 from .codecs.runs import RunsCodec
+from .compiled import load_if_worth
 from .container import CODED, VERBATIM, StoredSlab, Writer
 from .errors import MedCompressError, UnsupportedError
 from .header import Header, check_grid
@@ -149,6 +151,8 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     progress(0.0)
     samples = SampleMap.fit(SlabSequence(voxels, grid))
     mapped = SlabSequence(voxels, grid, lambda slab: samples.forward(slab)[0])
+    if codec_class.has_compiled_loops:
+        load_if_worth(math.prod(voxels.shape))
     fitted = codec_class.fit(mapped, samples.maximum, preset, volume.spacing,
                              lambda fraction: progress(_FITTED * fraction), **_model_option(model))
     raw = RawCodec.for_maximum(samples.maximum)
@@ -215,6 +219,8 @@ def _encode_bounded_volume(volume: Volume | LazyVolume, voxels: np.ndarray | Laz
     if regions is not None:
         bound = replace(bound, regions=tuple(allowed >> samples.zeros for allowed in max_errors))
     mapped = SlabSequence(voxels, grid, lambda slab: samples.forward(slab)[0])
+    if codec_class.has_compiled_loops:
+        load_if_worth(math.prod(voxels.shape))
     fitted = codec_class.fit(mapped, samples.maximum, preset, volume.spacing,
                              lambda fraction: progress(_FITTED * fraction), bound, **_model_option(model))
 

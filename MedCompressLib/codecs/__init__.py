@@ -48,6 +48,8 @@ class Codec(ABC):
         samples that it decodes to.
     lossy_slab_slices : int
         `slab_slices` with a step.
+    has_compiled_loops : bool
+        Whether numba, where it is installed, is to be loaded for a large volume (see `compiled`).
     """
 
     codec_id: str
@@ -56,6 +58,7 @@ class Codec(ABC):
     near_lossless: bool = False
     lossy: bool = False
     lossy_slab_slices: int = 16
+    has_compiled_loops: bool = False
 
     @property
     def at_once(self) -> int:

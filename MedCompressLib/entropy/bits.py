@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compiled import compiled, worth_compiling
+from ..compiled import compiled, loaded
 
 
 def pack_bits(values: np.ndarray, widths: np.ndarray) -> bytes:
@@ -24,7 +24,7 @@ def unpack_bits(packed: bytes | memoryview, widths: np.ndarray) -> np.ndarray:
 
 def pack_low_bits(values: np.ndarray, width: int) -> bytes:
     """The same for int32 values of one width."""
-    if worth_compiling(len(values)):
+    if loaded():
         packed = np.empty(packed_size(len(values), width), np.uint8)
         _pack(values, width, packed)
         return packed.tobytes()
@@ -36,7 +36,7 @@ def pack_low_bits(values: np.ndarray, width: int) -> bytes:
 
 def append_low_bits(values: np.ndarray, packed: bytes | memoryview, width: int) -> None:
     """Undo `pack_low_bits`: each of the int32 `values` is shifted up, and its bits take the place below."""
-    if worth_compiling(len(values)):
+    if loaded():
         _append(values, np.frombuffer(packed, np.uint8), width)
         return
     bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=len(values) * width, bitorder="little")

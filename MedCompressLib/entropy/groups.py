@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..compiled import compiled, worth_compiling
+from ..compiled import compiled, loaded
 from ..errors import FormatError
 from .bits import append_low_bits, pack_bits, pack_low_bits, packed_size, unpack_bits
 from .rans import Decoder, Encoder
@@ -106,7 +106,7 @@ def encode_groups(symbols: np.ndarray, groups: np.ndarray, n_groups: int, given:
 
     excess = np.concatenate([np.zeros(0, np.int64), *map(_excess, parts, tables)])
     write_varint(out, len(excess))
-    coder = Encoder(len(symbols))
+    coder = Encoder()
     bits = b""
     if len(excess):
         lengths = np.frexp(excess.astype(np.float64))[1].astype(np.int32)
@@ -166,7 +166,7 @@ class GroupDecoder:
         """
         flat = groups.ravel()
         symbols = np.empty(len(flat), np.int32)
-        if worth_compiling(len(self._symbols)):
+        if loaded():
             if not _deal(flat, self._symbols, self._next, self._end, symbols):
                 raise FormatError(_DAMAGED + "a group of symbols is shorter than needed.")
             return symbols.reshape(groups.shape)
@@ -194,7 +194,7 @@ class GroupDecoder:
 
 def _sorted(symbols: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The symbols in the order of their groups, as a new array, and how many each group has."""
-    if worth_compiling(len(symbols)) and groups.dtype in (np.uint8, np.uint16):
+    if loaded() and groups.dtype in (np.uint8, np.uint16):
         counts, by_group = np.zeros(1 << 8 * groups.itemsize, np.int64), np.empty_like(symbols)
         _sort(symbols, groups, counts, by_group)
         return by_group, np.trim_zeros(counts, "b")
@@ -312,7 +312,7 @@ def _read_symbols(reader: ByteReader, counts: np.ndarray, given: list[GivenTable
     n_escaped = reader.varint(int(counts.sum()))
     length_table = CountTable(0, _codes(reader, _N_LENGTHS)) if n_escaped else None
     words = np.frombuffer(reader.take(4 * reader.varint(reader.remaining // 4)), "<u4").astype(np.uint32)
-    coder = Decoder(words, int(counts.sum()))
+    coder = Decoder(words)
     own = iter(_read_tables(coder, step_table, shapes) if shapes else ())
     tables = [next(own) if table is None else table for table in given]
     indices = [coder.take(table, int(count)) for table, count in zip(tables, counts, strict=True)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compiled import compiled, worth_compiling
+from ..compiled import compiled, loaded
 from ..errors import FormatError
 from .tables import TOTAL_BITS, Table
 
@@ -19,17 +19,11 @@ _SLOT_BITS = 12      # so many bits of a quantile are left to a search among nei
 
 
 class Encoder:
-    """Last in, first out: what is to be decoded first is put last.
+    """Last in, first out: what is to be decoded first is put last."""
 
-    Parameters
-    ----------
-    n_symbols : int
-        About how many there will be.
-    """
-
-    def __init__(self, n_symbols: int):
+    def __init__(self):
         self._coder = None
-        if not worth_compiling(n_symbols):
+        if not loaded():
             import constriction
 
             self._coder = constriction.stream.stack.AnsCoder()
@@ -63,8 +57,6 @@ class Decoder:
     Parameters
     ----------
     words : uint32 array
-    n_symbols : int
-        About how many there are.
 
     Raises
     ------
@@ -72,11 +64,11 @@ class Decoder:
         The last word is 0.
     """
 
-    def __init__(self, words: np.ndarray, n_symbols: int):
+    def __init__(self, words: np.ndarray):
         if len(words) and words[-1] == 0:
             raise FormatError("The compressed data is damaged: the coded symbols end in an impossible word.")
         self._coder = None
-        if not worth_compiling(n_symbols):
+        if not loaded():
             import constriction
 
             self._coder = constriction.stream.stack.AnsCoder(words)

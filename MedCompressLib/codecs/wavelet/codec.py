@@ -59,6 +59,7 @@ class WaveletCodec(Codec):
     codec_id = "wavelet"
     presets: ClassVar = {"default": "Fast both ways; choose it for saving and loading every day."}
     slab_slices = 8
+    has_compiled_loops = True
     near_lossless = True
     lossy = True
 

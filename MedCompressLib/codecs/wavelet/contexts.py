@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ...compiled import compiled, worth_compiling
+from ...compiled import compiled, loaded
 from .lattice import Component, Components, Lattice, Offset, Pass
 from .lifting import BandName, band_names
 
@@ -231,7 +231,7 @@ def predict(known: Known, name: BandName, step: Pass, component: Component, shap
     means = mean_terms(lattice, name, step, component)
     spreads = spread_terms(lattice, name, step, component)
     spread_shift = WEIGHT_BITS - SPREAD_BITS + unit
-    if worth_compiling(known.values.size):
+    if loaded():
         mean = np.empty(lattice.inside(known.values[:lattice.size], component, shape).shape, np.int32)
         group = np.empty(mean.shape, np.uint8)
         _predict_compiled(known.values, lattice.padded, *_used(means, taps), *_used(spreads, weights.spread[:-1]),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...compiled import compiled, worth_compiling
+from ...compiled import compiled, loaded
 from .contexts import LOW_TAPS, WEIGHT_BITS, Known, Terms, Weights, mean_terms, spread_terms
 from .lattice import Pass
 from .lifting import BandName
@@ -53,7 +53,7 @@ def fit_weights(known: Known, name: BandName, step: Pass, shape: tuple[int, ...]
 def _rows(values: np.ndarray, terms: Terms, places: np.ndarray, more: int) -> np.ndarray:
     """The terms at each of some places, one row a place, and so many more columns."""
     rows = np.empty((len(places), len(terms.counts) + more))
-    if worth_compiling(rows.size):
+    if loaded():
         _gather(values, terms.offsets, terms.counts, places, rows)
     else:
         for number, (first, *others) in enumerate(terms):
@@ -92,7 +92,7 @@ def _products(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """
     used, columns = len(rows) // _BLOCK * _BLOCK, rows.shape[1]
     rows, weights = rows[:used], weights[:used]
-    if worth_compiling(rows.size):
+    if loaded():
         products = np.zeros((columns - 1, columns))
         _add_products(rows, weights, products)
         return products
