@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...compiled import compiled, loaded
+
 DEPTH, ROW, COLUMN = 1, 2, 3
 
 BandName = tuple[int, int, int]
@@ -110,6 +112,10 @@ def _split(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     n_low, n_high = even.shape[axis], odd.shape[axis]
     if n_high == 0:
         return even.copy(), odd.copy()
+    if loaded() and x.dtype == np.int32:
+        low, high = np.empty(even.shape, np.int32), np.empty(odd.shape, np.int32)
+        _split_lines(_lines(x, axis), _lines(low, axis), _lines(high, axis))
+        return low, high
     high = even[_at(axis, slice(0, n_high))].copy()
     inner = n_low - 1                                    # evens that have a right neighbour
     high[_at(axis, slice(0, inner))] += even[_at(axis, slice(1, n_low))]
@@ -128,6 +134,9 @@ def _merge(low: np.ndarray, high: np.ndarray, axis: int) -> np.ndarray:
     shape = list(low.shape)
     shape[axis] = n_low + n_high
     x = np.empty(shape, low.dtype)
+    if loaded() and low.dtype == high.dtype == np.int32:
+        _merge_lines(_lines(low, axis), _lines(high, axis), _lines(x, axis))
+        return x
     even = low - _update(high, n_low, axis)
     x[_at(axis, slice(0, None, 2))] = even
     predicted = even[_at(axis, slice(0, n_high))].copy()
@@ -154,3 +163,66 @@ def _update(high: np.ndarray, n_low: int, axis: int) -> np.ndarray:
     update += 2
     update >>= 2
     return update
+
+
+def _lines(array: np.ndarray, axis: int) -> np.ndarray:
+    """(.., n, ..) with the axes before and those after in one each; a view where the array is contiguous."""
+    return np.ascontiguousarray(array).reshape(int(np.prod(array.shape[:axis])), array.shape[axis], -1)
+
+
+@compiled
+def _split_lines(x, low, high):
+    n_low, n_high = low.shape[1], high.shape[1]
+    if x.shape[2] == 1:
+        for outer in range(len(x)):
+            line, lows, highs = x[outer, :, 0], low[outer, :, 0], high[outer, :, 0]
+            for m in range(n_low - 1):
+                highs[m] = line[2 * m + 1] - (np.int32(line[2 * m] + line[2 * m + 2]) >> 1)
+            if n_high == n_low:
+                highs[-1] = line[-1] - (np.int32(2 * line[-2]) >> 1)
+            lows[0] = line[0] + (np.int32(2 * highs[0] + 2) >> 2)
+            for m in range(1, n_high):
+                lows[m] = line[2 * m] + (np.int32(highs[m - 1] + highs[m] + 2) >> 2)
+            if n_low > n_high:
+                lows[-1] = line[-1] + (np.int32(2 * highs[-1] + 2) >> 2)
+        return
+    for outer in range(len(x)):
+        for m in range(n_high):
+            before, odd, after, result = x[outer, 2 * m], x[outer, 2 * m + 1], x[outer, 2 * min(m + 1, n_low - 1)], \
+                high[outer, m]
+            for n in range(len(result)):
+                result[n] = odd[n] - (np.int32(before[n] + after[n]) >> 1)
+        for m in range(n_low):
+            before, even, after, result = high[outer, max(m - 1, 0)], x[outer, 2 * m], high[outer, min(m, n_high - 1)], \
+                low[outer, m]
+            for n in range(len(result)):
+                result[n] = even[n] + (np.int32(before[n] + after[n] + 2) >> 2)
+
+
+@compiled
+def _merge_lines(low, high, x):
+    n_low, n_high = low.shape[1], high.shape[1]
+    if x.shape[2] == 1:
+        for outer in range(len(x)):
+            line, lows, highs = x[outer, :, 0], low[outer, :, 0], high[outer, :, 0]
+            even = np.int32(lows[0] - (np.int32(2 * highs[0] + 2) >> 2))
+            line[0] = even
+            for m in range(1, n_low):
+                after = np.int32(lows[m] - (np.int32(highs[m - 1] + highs[min(m, n_high - 1)] + 2) >> 2))
+                line[2 * m] = after
+                line[2 * m - 1] = highs[m - 1] + (np.int32(even + after) >> 1)
+                even = after
+            if n_high == n_low:
+                line[-1] = highs[-1] + (np.int32(2 * even) >> 1)
+        return
+    for outer in range(len(x)):
+        for m in range(n_low):
+            before, even, after, result = high[outer, max(m - 1, 0)], low[outer, m], high[outer, min(m, n_high - 1)], \
+                x[outer, 2 * m]
+            for n in range(len(result)):
+                result[n] = even[n] - (np.int32(before[n] + after[n] + 2) >> 2)
+        for m in range(n_high):
+            before, odd, after, result = x[outer, 2 * m], high[outer, m], x[outer, 2 * min(m + 1, n_low - 1)], \
+                x[outer, 2 * m + 1]
+            for n in range(len(result)):
+                result[n] = odd[n] + (np.int32(before[n] + after[n]) >> 1)
