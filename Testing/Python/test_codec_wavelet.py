@@ -37,6 +37,21 @@ def test_transform_restores_every_bit(volume, levels, depth_levels):
     assert np.array_equal(low, volume)
 
 
+@settings(max_examples=40, deadline=None)
+@given(arrays(np.int32, SHAPES, elements=st.integers(-(2**31), 2**31 - 1)), st.integers(1, 3), st.integers(0, 2))
+def test_compiled_transform_is_the_same(volume, levels, depth_levels):
+    """Also where sums wrap, both ways."""
+    pytest.importorskip("numba")
+    results = []
+    for switch in "01":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(SWITCH, switch)
+            done = lifting.forward(volume, levels, depth_levels)
+            results.append([*(part for level in done for part in (level.low, *level.bands.values())),
+                            lifting.merge(done[0], depth_levels > 0)])
+    assert all(np.array_equal(*pair) for pair in zip(*results, strict=True))
+
+
 def test_transform_by_hand():
     """x = 1 5 2 8: high = 5 - 1, 8 - 2; low = 1 + (4+4+2)/4, 2 + (4+6+2)/4, all divisions floored."""
     level, = lifting.forward(np.array([1, 5, 2, 8], np.int32).reshape(1, 1, 1, 4), 1, 0)

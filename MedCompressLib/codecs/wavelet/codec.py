@@ -88,7 +88,7 @@ class WaveletCodec(Codec):
         levels = 0
         while max(rows, columns) >> levels > 12:
             levels += 1
-        sets = min(levels, 2 if sum(slab.size for slab in slabs) > 1 << 20 else 1)
+        sets = min(levels, 2 if _is_large(slabs) else 1)
         depth = {"k": slices, "frames": frames}
         axes = [axis for axis in depth if depth[axis] > 1] or ["k"]
         candidates = [cls(maximum, levels, split, axis, min(levels, max(sets, split + 1)) if levels else 0, bound=bound)
@@ -299,6 +299,16 @@ def _bound(value: object, maximum: int) -> SampleBound:
         raise FormatError("The wavelet configuration has no valid bound.")
     error, low = _checked(value[0], 1, MAX_ERROR), _checked(value[1], 0, maximum)
     return SampleBound(error, low, _checked(value[2], low, maximum))
+
+
+def _is_large(slabs: Sequence[np.ndarray]) -> bool:
+    """Whether a second set of weights pays; slabs are made when they are asked for, so no more are than needed."""
+    total = 0
+    for slab in slabs:
+        total += slab.size
+        if total > 1 << 20:
+            return True
+    return False
 
 
 def _checked(value: object, low: int, high: int) -> int:

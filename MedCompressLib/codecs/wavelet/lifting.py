@@ -188,13 +188,13 @@ def _split_lines(x, low, high):
         return
     for outer in range(len(x)):
         for m in range(n_high):
-            before, odd, after, result = x[outer, 2 * m], x[outer, 2 * m + 1], x[outer, 2 * min(m + 1, n_low - 1)], \
-                high[outer, m]
+            before, odd, after = x[outer, 2 * m], x[outer, 2 * m + 1], x[outer, 2 * min(m + 1, n_low - 1)]
+            result = high[outer, m]
             for n in range(len(result)):
                 result[n] = odd[n] - (np.int32(before[n] + after[n]) >> 1)
         for m in range(n_low):
-            before, even, after, result = high[outer, max(m - 1, 0)], x[outer, 2 * m], high[outer, min(m, n_high - 1)], \
-                low[outer, m]
+            before, even, after = high[outer, max(m - 1, 0)], x[outer, 2 * m], high[outer, min(m, n_high - 1)]
+            result = low[outer, m]
             for n in range(len(result)):
                 result[n] = even[n] + (np.int32(before[n] + after[n] + 2) >> 2)
 
@@ -217,12 +217,12 @@ def _merge_lines(low, high, x):
         return
     for outer in range(len(x)):
         for m in range(n_low):
-            before, even, after, result = high[outer, max(m - 1, 0)], low[outer, m], high[outer, min(m, n_high - 1)], \
-                x[outer, 2 * m]
+            before, even, after = high[outer, max(m - 1, 0)], low[outer, m], high[outer, min(m, n_high - 1)]
+            result = x[outer, 2 * m]
             for n in range(len(result)):
                 result[n] = even[n] - (np.int32(before[n] + after[n] + 2) >> 2)
         for m in range(n_high):
-            before, odd, after, result = x[outer, 2 * m], high[outer, m], x[outer, 2 * min(m + 1, n_low - 1)], \
-                x[outer, 2 * m + 1]
+            before, odd, after = x[outer, 2 * m], high[outer, m], x[outer, 2 * min(m + 1, n_low - 1)]
+            result = x[outer, 2 * m + 1]
             for n in range(len(result)):
                 result[n] = odd[n] + (np.int32(before[n] + after[n]) >> 1)
