@@ -81,6 +81,42 @@ class MedCompressTest(ScriptedLoadableModuleTest):
         self.assertSameVolume(second, restored)
         self.assertIsNone(restored.GetStorageNode())
 
+    def test_LossWithinBounds(self):
+        """A segment stays exact, the rest is off by no more than allowed, and the segments come back with the file."""
+        node = self.addVolume((self.phantom() * 500).astype(np.int16), "Phantom")
+        mask = (voxelsOfNode(node) > 400).astype(np.uint8)
+        segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Organs")
+        segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node)
+        segmentation.GetSegmentation().AddEmptySegment("ball", "ball", [0.2, 0.4, 0.6])
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, "ball", node)
+        roi = self.logic.segmentROI(segmentation, ["ball"])
+        report = self.logic.compressVolume(node, self.path, maxError=6, roi=roi, segmentation=segmentation)
+        restored = self.logic.decompressFile(self.path)
+        errors = np.abs(voxelsOfNode(restored).astype(int) - voxelsOfNode(node))
+        self.assertEqual(errors[mask != 0].max(), 0)
+        self.assertTrue(0 < errors.max() <= 6)
+        self.assertEqual([region.maxError for region in report.regions], [errors.max(), 0, errors.max()])
+        self.assertIn("lossy", restored.GetName())
+        again = self.logic.segmentationOf(restored)
+        segment = again.GetSegmentation().GetNthSegmentID(0)
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(again, segment, restored)
+        self.assertTrue(np.array_equal(found != 0, mask != 0))
+
+    def test_SceneFile(self):
+        """What the panel keeps in the scene, and a restored volume, survive saving and loading it."""
+        restored, _report = self.logic.roundTrip(self.addVolume(self.phantom().astype(np.int16), "Phantom"))
+        expected = voxelsOfNode(restored).copy()
+        parameters = self.logic.getParameterNode()
+        parameters.inputVolume, parameters.maxError, parameters.codec = restored, 7, "wavelet"
+        scene = str(Path(self.folder.name) / "scene.mrb")
+        self.assertTrue(slicer.mrmlScene.WriteToMRB(scene))
+        slicer.mrmlScene.Clear()
+        self.assertTrue(slicer.mrmlScene.ReadFromMRB(scene))
+        parameters = self.logic.getParameterNode()
+        self.assertEqual((parameters.maxError, parameters.codec), (7, "wavelet"))
+        loaded = voxelsOfNode(parameters.inputVolume)  # left-handed, which Slicer's own formats turn over
+        self.assertTrue(np.array_equal(loaded, expected) or np.array_equal(loaded[::-1], expected))
+
     def test_BackgroundJob(self):
         """A job in the background gives the same, and a cancelled one leaves nothing."""
         node = self.addVolume(self.phantom().astype(np.int16), "Phantom")

@@ -15,7 +15,7 @@ pytest_plugins = ["harness.fixtures"]
 usesPythonQt(__name__)
 
 ORGANS = {"spleen": 1, "liver": 5, "stomach": 6, "aorta": 52, "colon": 20}
-PARTS = [pytest.param(np.s_[8:11, 180:290, 140:350], id="part"),
+PARTS = [pytest.param(np.s_[8:10, 190:270, 160:320], id="part"),
          pytest.param(np.s_[:], id="whole", marks=pytest.mark.slow)]
 
 

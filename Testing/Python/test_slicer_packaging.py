@@ -2,8 +2,10 @@
 
 import ast
 import json
+import os
 import re
 import struct
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -89,6 +91,34 @@ def test_catalog_entry():
     assert entry["category"] in CATEGORIES
     assert re.fullmatch(r"https://[\w./-]+/Slicer\w+\.git", entry["scm_url"])
     assert entry["tier"] in range(1, 6)
+
+
+def test_catalog_entry_by_the_schema_itself():
+    """With SLICER_SOURCE, by the file of Slicer's."""
+    source = os.environ.get("SLICER_SOURCE")
+    if not source:
+        pytest.skip("SLICER_SOURCE does not name a source checkout of Slicer")
+    schema = json.loads((Path(source) / "Schemas" / "slicer-extension-catalog-entry-schema-v1.0.2.json").read_text())
+    entry = json.loads((PROJECT / "MedCompress.json").read_text())
+    assert entry["$schema"] == schema["$id"]
+    assert set(schema["required"]) <= set(entry) <= set(schema["properties"])
+    types = {"string": str, "array": list, "boolean": bool, "integer": int}
+    for name, value in entry.items():
+        assert type(value) is types[schema["properties"][name]["type"]], name
+
+
+def test_names_of_the_index():
+    """The Extensions Index: no name that begins with Slicer, a licence file that it finds, less than 100 MB."""
+    assert not (PROJECT / "MedCompress.json").stem.startswith("Slicer")
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, check=False).stdout
+    sizes = [path.stat().st_size for name in files.decode().split("\0") if name and (path := PROJECT / name).is_file()]
+    assert sum(sizes) < 50e6 and max(sizes, default=0) < 10e6
+
+
+def test_torch_is_never_installed_nor_imported():
+    """Nothing here needs it; an extension that does has to ask PyTorchUtils for it."""
+    for path in SLICER_FILES:
+        assert not re.search(r"^\s*(import|from) torch|pip_install.*torch", path.read_text(), re.MULTILINE), path
 
 
 def test_nothing_to_build():

@@ -143,7 +143,7 @@ def test_layers_of_another_size_are_refused_before_memory_is_taken(application):
 
     from MedCompressSlicer.SegmentLayers import SegmentLayers
 
-    huge = np.broadcast_to(np.zeros((1, 1, 1, 1), np.uint8), (1, 500, 900, 900))
+    huge = np.broadcast_to(np.zeros((1, 1, 1, 1), np.uint8), (1, 32, 500, 500))
     data = mc.compress(mc.Volume(huge, np.eye(4), "tkji", mc.SequenceAxis("layer", "", ["0"])), codec="runs")
     assert len(data) < 200_000
     segment = {"name": "a", "color": [1, 1, 1], "layer": 0, "label": 0}

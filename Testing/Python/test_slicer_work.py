@@ -210,7 +210,7 @@ def test_estimate(panel, tmp_path):
     """Of a sample, in the background; nothing is added or written, and it is not far from what comes out."""
     import slicer
 
-    panel._parameterNode.inputVolume = addVolume(shape=(40, 200, 180))
+    panel._parameterNode.inputVolume = addVolume(shape=(24, 160, 150))
     assert panel.ui.estimateButton.enabled is True
     nodes = slicer.mrmlScene.GetNumberOfNodes()
     panel.ui.estimateButton.click()
