@@ -71,8 +71,8 @@ class CompressionReport:
     def summary(self) -> str:
         """The figures for the user."""
         return _("{memory} in memory became {size}: ratio {ratio:.2f}, {bits:.2f} bits per voxel, codec {codec}. "
-                 "Compressed in {compressSeconds:.1f} s ({compressSpeed:.2g} MB/s), restored in {restoreSeconds:.1f} s "
-                 "({restoreSpeed:.2g} MB/s). {faithful}").format(
+                 "Compressed in {compressSeconds:.1f} s ({compressSpeed:.2f} MB/s), restored in {restoreSeconds:.1f} s "
+                 "({restoreSpeed:.2f} MB/s). {faithful}").format(
             size=_sizeText(self.compressedBytes), memory=_sizeText(self.memoryBytes), ratio=self.ratio,
             bits=self.bitsPerVoxel, codec=self.codec,
             compressSeconds=self.compressSeconds, compressSpeed=self._speed(self.compressSeconds),
