@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ...compiled import worth_compiling
+from .compiled_wavefront import CompiledPredictor
 from .neighbourhood import Neighbourhood
 from .predictor import MEAN_ONE, Predictor, Workspace
 
@@ -73,6 +75,7 @@ class KnownPredictions:
         self._before, self._behind = -self._taps.min(axis=0), self._taps.max(axis=0).clip(0)
         self._residuals = np.zeros(np.add(slab.shape, self._before + self._behind), np.float64)
         self._done = np.zeros(slab.shape[:3], bool)
+        self._compiled = CompiledPredictor(predictor) if worth_compiling(slab.size) else None
 
     def _residual_view(self, f: int, k: int, j: int, j_end: int, tap) -> np.ndarray:
         pf, pk, pj, pi = self._before
@@ -81,11 +84,17 @@ class KnownPredictions:
         return self._residuals[f + pf + df, k + pk + dk, j + pj + dj:j_end + pj + dj, pi + di:pi + di + width]
 
     def _reference(self, f: int, k: int, j: int, j_end: int):
-        """Taps, references, others and flatness of these rows; their residuals are kept."""
+        """Taps, references, others' (compiled: all three) and flatness of these rows; their residuals are kept."""
         surrounding = (k > 0) + 2 * (f > 0)
         taps = self.known.taps(f, k, j, j_end)
-        flat = self.predictor.flat(taps, surrounding)
-        reference, others = self.predictor.reference(taps, surrounding, flat, self.known.work)
+        if self._compiled is None:
+            flat = self.predictor.flat(taps, surrounding)
+            reference, others = self.predictor.reference(taps, surrounding, flat, self.known.work)
+        else:
+            n = taps.shape[1]
+            references, flat = np.empty((n, 3), np.int64), np.empty(n, bool)
+            self._compiled.refer(taps.ravel(), n * np.arange(len(taps)), np.arange(n), surrounding, references, flat)
+            reference, others = references[:, 0].astype(np.float64), references
         view = self._residual_view(f, k, j, j_end, (0, 0, 0, 0))
         view[:] = (MEAN_ONE * self.known.voxels(f, k, j, j_end) - reference).reshape(view.shape)
         self._done[f, k, j:j_end] = True
@@ -118,9 +127,14 @@ class KnownPredictions:
         residuals = work.array("residuals", len(self._taps), n)
         for row, tap in enumerate(self._taps.tolist()):
             residuals[row].reshape(j_end - j, -1)[:] = self._residual_view(f, k, j, j_end, tap)
-        inputs = work.array("inputs", self.predictor.n_inputs + 1, n, np.float32)
-        levels = self.predictor.inputs(taps, residuals, reference, others, surrounding, inputs, work)
-        return inputs, levels, reference, flat
+        if self._compiled is None:
+            inputs = work.array("inputs", self.predictor.n_inputs + 1, n, np.float32)
+            levels = self.predictor.inputs(taps, residuals, reference, others, surrounding, inputs, work)
+            return inputs, levels, reference, flat
+        inputs, levels = work.array("inputs", n, self.predictor.n_inputs + 1, np.float32), np.empty(n, np.int64)
+        self._compiled.scale(taps.ravel(), n * np.arange(len(taps)), residuals.ravel(), n * np.arange(len(residuals)),
+                             np.arange(n), surrounding, others, inputs, levels)
+        return inputs.T, levels, reference, flat
 
 
 def row_blocks(shape: tuple[int, int, int, int], rows: int) -> Iterator[tuple[int, int, int, int]]:
