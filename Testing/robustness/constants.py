@@ -17,7 +17,7 @@ import importlib.abc
 import importlib.machinery
 import io
 import os
-import signal
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +37,7 @@ CODECS = {"entropy": ("runs", "wavelet"), "codecs/wavelet": ("wavelet",), "codec
           "codecs/neural": ("neural",), "samples": ("raw", "wavelet")}  # of the fixtures that are tried
 CHOICES = {"fitting.py", "choice.py", "fit", "fit_shift", "fit_table", "_code_length", "_sample", "fit_slabs",
            "training.py", "presets.py", "blas.py", "tune", "fit_experts", "_fit_one", "_solve", "pack_model"}
-SECONDS = 300
+SECONDS = 300  # of processor time
 
 
 def numbers(path: Path) -> Iterator[ast.Constant]:
@@ -113,7 +113,7 @@ def who_notices(path: Path, which: int | None, unit_tests: bool = False) -> str:
     """Who notices the change (None: no change): "fixtures", "unit tests" or "nobody"; in a process of its own."""
     child = os.fork()
     if child == 0:
-        signal.alarm(SECONDS)
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))  # what never ends is noticed
         sys.stdout = sys.stderr = io.StringIO()
         try:
             if which is not None:
