@@ -6,6 +6,7 @@
     data = mc.compress(volume, quality=mc.NearLossless(max_error=20), roi=mc.RegionOfInterest(mask))
     data = mc.compress(volume, quality=mc.TargetRatio(20))
     part = mc.decompress("chest.mcz", slices=slice(40, 56))
+    small = mc.preview(mc.compress(volume, codec="progressive"), reduction=1)
     with mc.open("chest.mcz") as lazy:
         middle = lazy[len(lazy) // 2]
     mc.pack("series", "series.mcz")                 # DICOM files, byte for byte
@@ -18,7 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .api import VerifyReport, compress, decompress, info, open, pack, read, unpack, verify, write
+    from .api import VerifyReport, compress, decompress, info, open, pack, preview, read, unpack, verify, write
     from .errors import Cancelled, FormatError, MedCompressError, UnsupportedError
     from .lazy import LazyVolume
     from .quality import NearLossless, TargetBitrate, TargetPSNR, TargetRatio
@@ -29,7 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = ["Cancelled", "FormatError", "LazyVolume", "MedCompressError", "NearLossless", "RegionOfInterest",
            "SequenceAxis", "TargetBitrate", "TargetPSNR", "TargetRatio", "UnsupportedError", "VerifyReport", "Volume",
-           "compress", "decompress", "info", "open", "pack", "read", "unpack", "verify", "write"]
+           "compress", "decompress", "info", "open", "pack", "preview", "read", "unpack", "verify", "write"]
 
 # Where these come from; loaded when they are first asked for, so that the import costs next to nothing.
 _HOMES = {".errors": ("Cancelled", "FormatError", "MedCompressError", "UnsupportedError"), ".lazy": ("LazyVolume",),

@@ -1,4 +1,5 @@
-"""What users of the library call: read, write, open, compress, decompress, pack, unpack, verify, info.
+"""What users of the library call: read, write, open, compress, decompress, preview, pack, unpack,
+verify, info.
 
 Every function that can fail on what it is given raises a `MedCompressError` (a `ValueError`) with one sentence that
 says what is wrong and what to do.
@@ -19,6 +20,7 @@ from .encode import encode_volume
 from .errors import FormatError, MedCompressError, UnsupportedError
 from .inspection import VerifyReport, info, verify
 from .lazy import LazyVolume
+from .partial import preview_volume
 from .progress import Progress, rising
 from .quality import NearLossless, Target
 from .replacing import replacing
@@ -28,7 +30,9 @@ from .sources import ARCHIVE, BYTES, SUFFIX, Source, holds_archive, is_dicom, ki
 from .volume import Volume
 
 __all__ = ["ARCHIVE", "SUFFIX", "VerifyReport", "compress", "decompress", "info", "is_dicom", "kind", "open", "pack",
-           "read", "unpack", "verify", "write"]
+           "preview", "read", "unpack", "verify", "write"]
+
+_NO_ARCHIVE = "An archive has no previews; compress the volume alone, with the codec 'progressive'."
 
 
 def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", preset: str | None = None,
@@ -80,7 +84,7 @@ def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", pres
 
 
 def decompress(data: Source, slices: slice | None = None, threads: int | None = None,
-               progress: Progress | None = None) -> Volume:
+               progress: Progress | None = None, reduction: int = 0, budget: int | float | None = None) -> Volume:
     """Restore the volume of an `.mcz` file, or some slices of it; of an archive, that of its series.
 
     Parameters
@@ -92,6 +96,8 @@ def decompress(data: Source, slices: slice | None = None, threads: int | None = 
         are read and decoded; the matrix of the result says where they lie.
     threads, progress
         As in `compress`.
+    reduction, budget
+        A smaller or coarser volume instead, as in `preview`; the file must be whole all the same.
 
     Returns
     -------
@@ -105,10 +111,51 @@ def decompress(data: Source, slices: slice | None = None, threads: int | None = 
     MedCompressError
         No such file, or no such slices.
     """
+    approximate = reduction != 0 or budget is not None
+    if approximate and slices is not None:
+        raise UnsupportedError("Slices are restored exactly, so there is no reduction or budget for them.")
     with opened(data) as file:
         if holds_archive(file):
+            if approximate:
+                raise UnsupportedError(_NO_ARCHIVE)
             return _series_volume(file, data, None, slices, thread_count(threads))
+        if approximate:
+            return preview_volume(Reader(file), reduction, budget, thread_count(threads), rising(progress))
         return decode_volume(Reader(file), slices, thread_count(threads), rising(progress))
+
+
+def preview(data: Source, reduction: int = 0, budget: int | float | None = None, threads: int | None = None,
+            progress: Progress | None = None) -> Volume:
+    """The best volume from a part of a file of the codec "progressive", which may be cut off anywhere.
+
+    Parameters
+    ----------
+    data : bytes-like, path or binary file
+        A whole file, or the beginning of one, for as long as that holds what stands before the first slab.
+    reduction : int
+        Rows and columns at 1 / 2**reduction of their number. Only what this size needs is read.
+    budget : int or float, optional
+        Read at most so many bytes; a float from 0.0 to 1.0 is a share of the whole file's bytes.
+    threads, progress
+        As in `compress`.
+
+    Returns
+    -------
+    Volume
+        Its matrix belongs to its size. Unless it is exact, which it is with all bytes and no reduction,
+        `metadata["preview"]` says of how many bytes it was made.
+
+    Raises
+    ------
+    FormatError
+        The bytes are no `.mcz` file, are damaged, or are cut off before the first slab.
+    MedCompressError
+        The file's codec has no previews or not so small ones, or the budget is too small for any.
+    """
+    with opened(data) as file:
+        if holds_archive(file):
+            raise UnsupportedError(_NO_ARCHIVE)
+        return preview_volume(Reader(file, truncated=True), reduction, budget, thread_count(threads), rising(progress))
 
 
 def read(path: str | os.PathLike, series_uid: str | None = None, threads: int | None = None,

@@ -122,6 +122,11 @@ def _parser() -> argparse.ArgumentParser:
     decompress.add_argument("--series", metavar="UID", help="which series is the volume, if there are several")
     decompress.add_argument("--slices", type=_slices, metavar="FIRST:END",
                             help="only these slices, counted from 0, END not included, as in 16:32, :8 or -8:")
+    decompress.add_argument("--reduction", type=int, metavar="R",
+                            help="a preview: rows and columns at 1 / 2^R of their number (codec progressive)")
+    decompress.add_argument("--budget", type=_budget, metavar="N[%%]",
+                            help="a preview from at most so many bytes, or so much of the file; INPUT may then be cut "
+                                 "off (codec progressive)")
     _add_common(decompress, _decompress, writes=True)
 
     info = commands.add_parser("info", help="show what an .mcz file holds",
@@ -291,6 +296,8 @@ def _decompress(options: argparse.Namespace) -> int:
     from .errors import MedCompressError
     from .image_files import SUFFIXES, is_image_file
 
+    if options.reduction is not None or options.budget is not None:
+        return _preview(options)
     archive = api.info(options.input).get("kind") == "archive"  # which says so if it is not an .mcz file
     if not is_image_file(options.output):
         if archive and options.slices is None and options.series is None:
@@ -305,6 +312,23 @@ def _decompress(options: argparse.Namespace) -> int:
             volume = api.decompress(options.input, options.slices, options.threads, report)
             api.write(options.output, volume, overwrite=options.force)
     print(f"{options.output}: {shape_text(volume.shape)} voxels of {volume.dtype}.")
+    return DONE
+
+
+def _preview(options: argparse.Namespace) -> int:
+    from . import api
+    from .errors import UnsupportedError
+    from .partial import MARK
+
+    if options.slices is not None or options.series is not None:
+        raise UnsupportedError("A preview is of a whole volume; leave out --slices and --series.")
+    _check_output(options.output, options.force)
+    with progress_callback(options.progress) as report:
+        volume = api.preview(options.input, options.reduction or 0, options.budget, options.threads, report)
+    mark = volume.metadata.get(MARK)
+    api.write(options.output, volume, overwrite=options.force)
+    what = "exact" if mark is None else f"PREVIEW from {mark['bytes']} of {mark['file_bytes']} bytes"
+    print(f"{options.output}: {shape_text(volume.shape)} voxels of {volume.dtype}, {what}.")
     return DONE
 
 
@@ -441,6 +465,13 @@ def _slices(text: str) -> slice:
         return slice(int(first) if first else None, int(end) if end else None)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not like 16:32") from None
+
+
+def _budget(text: str) -> int | float:
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of bytes nor like 2%") from None
 
 
 def _thread_count(text: str) -> int:

@@ -3,9 +3,12 @@
     fixed part   magic, version, lengths and checksums of what follows, digest of the voxels, IJK-to-RAS matrix
     header       JSON: what the voxels are and how they are coded (`header.Header`)
     metadata     JSON of the user's, deflated; nothing when it is empty
-    index        one entry per slab: offset, lengths, checksum, digest
+    index        one entry per slab: offset, lengths, checksum, digest; with layers also one per chunk
     model        what the codec shares between slabs
     slabs        payload and residue of each, in the order of their numbers
+
+With several layers, the payload of a slab is cut into *chunks*, one for each layer. The first layer of all slabs comes
+first, then the second; after the last come the residues. So the beginning of a file tells something of every slab.
 
 Knows sections and checksums and nothing of voxels or codecs. Guarantees: a `Reader` takes no memory for a length before
 it has held it against the size of the file and a limit; every section has passed its CRC-32C when it is returned, a
@@ -53,6 +56,7 @@ START_LENGTH = _KIND_AT + 2
 
 INDEX_ENTRY = np.dtype([("offset", "<u8"), ("payload_length", "<u4"), ("residue_length", "<u4"), ("crc32c", "<u4"),
                         ("storage", "<u4"), ("digest", "V8")])
+CHUNK_ENTRY = np.dtype([("length", "<u4"), ("crc32c", "<u4")])
 # How the samples of a slab are stored.
 CODED, VERBATIM = 0, 1
 
@@ -69,12 +73,21 @@ class StoredSlab:
         `CODED`: the payload is the codec's. `VERBATIM`: it is the voxels themselves, and there is no residue.
     digest : bytes
         The first 8 bytes of the digest of the slab's voxels.
+    cuts : tuple of int
+        Lengths of the chunks of the payload; without any it is a single one.
     """
 
     payload: bytes
     residue: bytes
     storage: int
     digest: bytes
+    cuts: tuple[int, ...] = ()
+
+    @property
+    def chunks(self) -> list[bytes]:
+        """The payload in its layers."""
+        ends = np.cumsum(self.cuts or (len(self.payload),)).tolist()
+        return [self.payload[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
     @property
     def length(self) -> int:
@@ -83,7 +96,7 @@ class StoredSlab:
 
 
 class Writer:
-    """Writes a file section by section; the slabs are not kept.
+    """Writes a file section by section; the slabs are kept only where they have layers.
 
     Parameters
     ----------
@@ -107,28 +120,48 @@ class Writer:
             if length > limit:
                 raise UnsupportedError(f"The volume needs {length} {what}; the format allows {limit}.")
         self._index = np.zeros(count, dtype=INDEX_ENTRY)
+        self._chunks = np.zeros((header.layers, count) if header.layers > 1 else 0, dtype=CHUNK_ENTRY)
+        self._kept: list[StoredSlab] = []
         self._written = 0
         # Nothing but zeros stands where the magic belongs until the file is whole.
-        self._write(bytes(FIXED_LENGTH), self._header, self._metadata, self._index.tobytes(), model)
-        self._offset = FIXED_LENGTH + len(self._header) + len(self._metadata) + self._index.nbytes + len(model)
+        self._write(bytes(FIXED_LENGTH), self._header, self._metadata, self._index.tobytes(),
+                    self._chunks.tobytes(), model)
+        self._offset = (FIXED_LENGTH + len(self._header) + len(self._metadata) + self._index.nbytes
+                        + self._chunks.nbytes + len(model))
 
     def append(self, slab: StoredSlab) -> None:
         """Write the next slab."""
         crc = crc32c(slab.payload + slab.residue)
         self._index[self._written] = (self._offset, len(slab.payload), len(slab.residue), crc, slab.storage,
                                       np.void(slab.digest))
-        self._write(slab.payload, slab.residue)
         self._written += 1
+        if len(self._chunks):
+            self._kept.append(slab)
+            return
+        self._write(slab.payload, slab.residue)
         self._offset += slab.length
 
     def finish(self, voxel_digest: bytes) -> None:
         """Write the index and the fixed part, which make the file valid."""
-        index = self._index.tobytes()
+        if len(self._chunks):
+            self._write_layers()
+        index = self._index.tobytes() + self._chunks.tobytes()
         fixed = _FIXED.pack(MAGIC, VERSION, VOLUME, len(self._header), crc32c(self._header), len(self._metadata),
                             crc32c(self._metadata), len(self._index), crc32c(index), crc32c(self._model),
                             len(self._model), self._offset, voxel_digest, *self._matrix)
         self._write(index, at=FIXED_LENGTH + len(self._header) + len(self._metadata))
         self._write(fixed, _CRC.pack(crc32c(fixed)), at=0)
+
+    def _write_layers(self) -> None:
+        chunks = [slab.chunks for slab in self._kept]
+        for number, layer in enumerate(zip(*chunks, strict=True)):
+            if number == 0:
+                self._index["offset"] = self._offset + np.cumsum([0, *map(len, layer[:-1])])
+            self._chunks[number] = [(len(chunk), crc32c(chunk)) for chunk in layer]
+            self._write(*layer)
+            self._offset += sum(map(len, layer))
+        self._write(*(slab.residue for slab in self._kept))
+        self._offset += sum(len(slab.residue) for slab in self._kept)
 
     def _write(self, *sections: bytes, at: int | None = None) -> None:
         try:
@@ -147,6 +180,8 @@ class Reader:
     ----------
     file : binary file
         Open for reading and seeking.
+    truncated : bool
+        Also take a file whose end is missing.
 
     Attributes
     ----------
@@ -158,6 +193,11 @@ class Reader:
         `checksum.combined_digest` of all slices.
     index : structured ndarray of INDEX_ENTRY
     file_length : int
+        Of the whole file.
+    available : int
+        As many of its bytes are there; fewer only of a truncated file.
+    slabs_start : int
+        Where the sections end and the slabs begin.
     section_lengths : dict of str to int
         Bytes of fixed part, header, metadata, index, model and slabs.
 
@@ -167,16 +207,17 @@ class Reader:
         The file is no `.mcz` file, or is truncated, damaged or beyond a limit.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, truncated: bool = False) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self.file_length = file.seek(0, io.SEEK_END)
-        fixed = self._read(0, min(FIXED_LENGTH, self.file_length))
+        self.available = file.seek(0, io.SEEK_END)
+        fixed = self._read(0, min(FIXED_LENGTH, self.available))
         check_magic(fixed)
         if len(fixed) < FIXED_LENGTH:
-            raise FormatError(f"The file is truncated: it has only {self.file_length} bytes.")
+            raise FormatError(f"The file is truncated: it has only {self.available} bytes.")
         (_, version, kind, header_length, header_crc, metadata_length, metadata_crc, slab_count, index_crc,
-         self._model_crc, model_length, file_length, self.voxel_digest, *matrix) = _FIXED.unpack(fixed[:_FIXED.size])
+         self._model_crc, model_length, self.file_length, self.voxel_digest,
+         *matrix) = _FIXED.unpack(fixed[:_FIXED.size])
         if version > VERSION:
             raise FormatError(f"The file has version {version} of the format, this MedCompress reads up to {VERSION}; "
                               "update it.")
@@ -185,9 +226,9 @@ class Reader:
             raise FormatError(f"The file has version {version}.{kind} of the format, which does not exist.")
         if kind != VOLUME:
             raise FormatError("The file is an archive of DICOM files, not a single volume.")
-        if file_length != self.file_length:
-            raise FormatError(f"The file should have {file_length} bytes and has {self.file_length}: it was truncated "
-                              "or something was added to it.")
+        if self.file_length != self.available and not (truncated and self.available < self.file_length):
+            raise FormatError(f"The file should have {self.file_length} bytes and has {self.available}: it was "
+                              "truncated or something was added to it.")
         lengths = {"fixed": FIXED_LENGTH, "header": header_length, "metadata": metadata_length,
                    "index": slab_count * INDEX_ENTRY.itemsize, "model": model_length}
         limits = {"header": HEADER_LIMIT, "metadata": METADATA_LIMIT, "model": MODEL_LIMIT,
@@ -195,20 +236,26 @@ class Reader:
         for name, limit in limits.items():
             if lengths[name] > limit:
                 raise FormatError(f"The file declares {lengths[name]} bytes of {name}, the limit is {limit}.")
-        payload = file_length - sum(lengths.values())
-        if payload < 0:
-            raise FormatError("The file declares sections that do not fit into it.")
-        self.section_lengths = {**lengths, "slabs": payload}
+        self.section_lengths = lengths
+        self._check_sections()
         text = self._read(FIXED_LENGTH, header_length + metadata_length + lengths["index"])
         metadata_start, index_start = header_length, header_length + metadata_length
-        self._model_start = FIXED_LENGTH + len(text)
         _check_crc(text[:metadata_start], header_crc, "header")
         _check_crc(text[metadata_start:index_start], metadata_crc, "metadata")
-        _check_crc(text[index_start:], index_crc, "index")
         self.header = Header.from_json(text[:metadata_start])
         self.grid: SlabGrid = self.header.grid
-        self.index = np.frombuffer(text[index_start:], dtype=INDEX_ENTRY)
-        self._check_index()
+        index = text[index_start:]
+        if self.header.layers > 1:
+            at = FIXED_LENGTH + len(text)
+            lengths["index"] += self.header.layers * slab_count * CHUNK_ENTRY.itemsize
+            self._check_sections()
+            index += self._read(at, FIXED_LENGTH + index_start + lengths["index"] - at)
+        _check_crc(index, index_crc, "index")
+        self.slabs_start = sum(lengths.values())
+        self._model_start = self.slabs_start - model_length
+        self.section_lengths = {**lengths, "slabs": self.file_length - self.slabs_start}
+        self.index = np.frombuffer(index, dtype=INDEX_ENTRY, count=slab_count)
+        self._check_index(np.frombuffer(index, dtype=CHUNK_ENTRY, offset=self.index.nbytes))
         self.metadata = _inflate(text[metadata_start:index_start])
         try:
             described = Volume(np.zeros((1, 1, 1), np.uint8), np.reshape(matrix, (4, 4)), metadata=self.metadata)
@@ -226,10 +273,26 @@ class Reader:
     def read_slab(self, number: int) -> StoredSlab:
         """The slab with that number, not yet held against its CRC: that is for the thread that decodes it."""
         entry = self.index[number]
-        payload_length, residue_length = int(entry["payload_length"]), int(entry["residue_length"])
-        stored = self._read(int(entry["offset"]), payload_length + residue_length)
-        return StoredSlab(stored[:payload_length], stored[payload_length:], int(entry["storage"]),
-                          entry["digest"].tobytes())
+        cuts = tuple(self._chunk_lengths[:, number].tolist())
+        payload = b"".join(self._read(int(offset), length)
+                           for offset, length in zip(self._chunk_offsets[:, number], cuts, strict=True))
+        residue = self._read(int(self._residue_offsets[number]), int(entry["residue_length"]))
+        return StoredSlab(payload, residue, int(entry["storage"]), entry["digest"].tobytes(), cuts)
+
+    def chunk_length(self, layer: int, number: int) -> int:
+        """Bytes of a layer of the slab with that number."""
+        return int(self._chunk_lengths[layer, number])
+
+    def has_chunk(self, layer: int, number: int) -> bool:
+        """Whether a truncated file still holds it."""
+        return int(self._chunk_offsets[layer, number] + self._chunk_lengths[layer, number]) <= self.available
+
+    def read_chunk(self, layer: int, number: int) -> bytes:
+        """A layer of the slab with that number, held against its CRC."""
+        chunk = self._read(int(self._chunk_offsets[layer, number]), self.chunk_length(layer, number))
+        if self.header.layers > 1:
+            _check_crc(chunk, int(self._chunk_crcs[layer, number]), f"slab {number}, layer {layer},")
+        return chunk
 
     def check_slab(self, number: int, slab: StoredSlab) -> None:
         """Raise FormatError unless the bytes of the slab with that number are those that were written."""
@@ -237,17 +300,41 @@ class Reader:
         _check_crc(slab.payload + slab.residue, int(self.index["crc32c"][number]),
                    f"slab {number} (slices {slices.start} to {slices.stop - 1})")
 
-    def _check_index(self) -> None:
+    def _check_index(self, chunks: np.ndarray) -> None:
         if len(self.index) != len(self.grid):
             raise FormatError(f"The file has {len(self.index)} slabs; its header asks for {len(self.grid)}.")
         if np.any(self.index["storage"] > VERBATIM):
             raise FormatError("The file stores a slab in a way that this version does not know; update MedCompress.")
         # One after the other without gap or overlap, the last at the end of the file. The lengths have 32 bits and
-        # there are at most 2**20 of each, so the sum cannot overflow.
-        lengths = self.index["payload_length"].astype(np.uint64) + self.index["residue_length"]
-        ends = np.uint64(self._model_start + self.section_lengths["model"]) + np.cumsum(lengths, dtype=np.uint64)
-        if int(ends[-1]) != self.file_length or np.any(self.index["offset"] != ends - lengths):
+        # there are at most 2**22 of each, so the sum cannot overflow.
+        payloads, residues = (self.index[field].astype(np.uint64) for field in ("payload_length", "residue_length"))
+        layered = self.header.layers > 1
+        if layered:
+            chunks = chunks.reshape(self.header.layers, len(self.grid))
+            self._chunk_lengths, self._chunk_crcs = chunks["length"].astype(np.uint64), chunks["crc32c"]
+            parts = np.concatenate([self._chunk_lengths.ravel(), residues])
+        else:
+            self._chunk_lengths = payloads[np.newaxis]
+            parts = np.stack([payloads, residues], 1).ravel()
+        ends = np.uint64(self.slabs_start) + np.cumsum(parts, dtype=np.uint64)
+        starts = ends - parts
+        if layered:
+            self._chunk_offsets = starts[:chunks.size].reshape(chunks.shape)
+            self._residue_offsets = starts[chunks.size:]
+        else:
+            self._chunk_offsets, self._residue_offsets = starts[np.newaxis, ::2], starts[1::2]
+        if (int(ends[-1]) != self.file_length or np.any(self.index["offset"] != self._chunk_offsets[0])
+                or np.any(self._chunk_lengths.sum(0) != payloads)):
             raise FormatError("The slabs in the file's index do not follow each other up to the end of the file.")
+
+    def _check_sections(self) -> None:
+        """Before they are read: whether the sections fit into the file, and are there."""
+        needed = sum(self.section_lengths.values())
+        if needed > self.file_length:
+            raise FormatError("The file declares sections that do not fit into it.")
+        if needed > self.available:
+            raise FormatError(f"The file is cut off before its first voxels: it has {self.available} bytes, which come "
+                              f"after {needed}.")
 
     def _read(self, offset: int, length: int) -> bytes:
         try:

@@ -70,6 +70,11 @@ class SlabDecoder:
     ----------
     reader : Reader
 
+    Attributes
+    ----------
+    samples : SampleMap
+    codec : Codec
+
     Raises
     ------
     FormatError
@@ -80,12 +85,14 @@ class SlabDecoder:
         header = reader.header
         self._reader = reader
         self._dtype = header.dtype
-        self._samples = SampleMap.from_config(header.samples_config)
-        if self._samples.dtype != header.dtype:
+        self.samples = SampleMap.from_config(header.samples_config)
+        if self.samples.dtype != header.dtype:
             raise FormatError("The sample map of the file is for another type of voxel than its header names.")
-        self._codec = get_codec(header.codec_id).from_config(header.codec_config, reader.model)
+        self.codec = get_codec(header.codec_id).from_config(header.codec_config, reader.model)
+        if header.layers != self.codec.n_layers:
+            raise FormatError("The file has not as many layers as its codec.")
         self._n_regions = len(header.quality.get("regions", []))
-        if self._n_regions and (not self._codec.near_lossless
+        if self._n_regions and (not self.codec.near_lossless
                                 or self._n_regions != len(header.codec_config.get("regions", []))):
             raise FormatError("The file's map of regions does not fit its codec.")
 
@@ -94,10 +101,10 @@ class SlabDecoder:
 
         Reading happens in the calling thread, decoding in `threads` others; close the iterator when leaving early.
         """
-        if self._codec.has_compiled_loops:
+        if self.codec.has_compiled_loops:
             load_if_worth(len(numbers) * math.prod(self._reader.grid.slab_shape(0)))
         items = ((number, self._reader.read_slab(number)) for number in numbers)
-        at_once = self._codec.at_once
+        at_once = self.codec.at_once
         return ordered_map(self._decode, items, threads) if at_once == 1 else self._decode_many(items, at_once, threads)
 
     def _decode_many(self, items: Iterator[tuple[int, StoredSlab]], at_once: int,
@@ -108,8 +115,8 @@ class SlabDecoder:
             for number, stored in coded:
                 self._reader.check_slab(number, stored)
             try:
-                samples = self._codec.decode_many([stored.payload for _, stored in coded],
-                                                  [self._reader.grid.slab_shape(number) for number, _ in coded])
+                samples = self.codec.decode_many([stored.payload for _, stored in coded],
+                                                 [self._reader.grid.slab_shape(number) for number, _ in coded])
             except (MedCompressError, MemoryError, RuntimeError):     # too much for the device, or one is damaged:
                 samples = [None] * len(coded)                         # one by one we learn which
             decoded = dict(zip((number for number, _ in coded), samples, strict=True))
@@ -124,7 +131,9 @@ class SlabDecoder:
         shape = self._reader.grid.slab_shape(number)
         try:
             if stored.storage == VERBATIM:
-                voxels = self._verbatim(stored, shape)
+                if stored.residue:
+                    raise FormatError("Its voxels are stored as they are, yet with a residue.")
+                voxels = verbatim_voxels(stored.payload, shape, self._dtype)
             else:
                 voxels = self._coded(stored, shape, *samples)
         except MedCompressError as error:
@@ -140,19 +149,22 @@ class SlabDecoder:
     def _coded(self, stored: StoredSlab, shape: tuple[int, int, int, int],
                samples: np.ndarray | None = None) -> np.ndarray:
         if samples is not None:
-            return self._samples.inverse(samples, stored.residue)
+            return self.samples.inverse(samples, stored.residue)
         if not self._n_regions:
-            return self._samples.inverse(self._codec.decode(stored.payload, shape), stored.residue)
+            samples = self.codec.decode_layers(dict(enumerate(stored.chunks)), shape)
+            return self.samples.inverse(samples, stored.residue)
         regions = RunsCodec().decode(stored.residue, (1, *shape[1:]))
         if regions.max() >= self._n_regions:
             raise FormatError("Its map of regions names one that does not exist.")
-        return self._samples.inverse(self._codec.decode(stored.payload, shape, np.broadcast_to(regions, shape)))
+        return self.samples.inverse(self.codec.decode(stored.payload, shape, np.broadcast_to(regions, shape)))
 
-    def _verbatim(self, stored: StoredSlab, shape: tuple[int, int, int, int]) -> np.ndarray:
-        little_endian = self._dtype.newbyteorder("<")
-        if stored.residue or len(stored.payload) != math.prod(shape) * little_endian.itemsize:
-            raise FormatError("Its voxels are stored as they are, but not as many as it has.")
-        return np.frombuffer(stored.payload, little_endian).astype(self._dtype, copy=False).reshape(shape)
+
+def verbatim_voxels(payload: bytes, shape: tuple[int, int, int, int], dtype: np.dtype) -> np.ndarray:
+    """The voxels of a slab that is stored as it is."""
+    little_endian = dtype.newbyteorder("<")
+    if len(payload) != math.prod(shape) * little_endian.itemsize:
+        raise FormatError("Its voxels are stored as they are, but not as many as it has.")
+    return np.frombuffer(payload, little_endian).astype(dtype, copy=False).reshape(shape)
 
 
 def decode_volume(reader: Reader, slices: slice | None, threads: int, progress: Progress) -> Volume:

@@ -160,7 +160,7 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     def write(codec: Codec, preset: str) -> bool:
         """Write the whole file with this codec; whether that pays, so that "raw" would not be smaller."""
         header = Header(volume.shape, volume.dtype, volume.axes, volume.sequence, codec.codec_id, codec.get_config(),
-                        preset, samples.get_config(), {"kind": "lossless"}, grid.frames, grid.slices)
+                        preset, samples.get_config(), {"kind": "lossless"}, grid.frames, grid.slices, codec.n_layers)
         writer = Writer(file, header, volume.ijk_to_ras, volume.metadata, codec.model)
         gained = -len(codec.model)
         digests = np.empty((*voxels.shape[:2], 32), dtype=np.uint8)
@@ -278,7 +278,9 @@ def _encode(slab: np.ndarray, samples: SampleMap, codec: Codec, raw: RawCodec) -
     digests = slice_digests(slab)
     digest = combined_digest(digests)[:8]
     mapped, residue = samples.forward(slab)
-    stored = StoredSlab(codec.encode(mapped), residue, CODED, digest)
+    chunks = codec.encode_layers(mapped)
+    stored = StoredSlab(b"".join(chunks), residue, CODED, digest, tuple(map(len, chunks)))
     if stored.length > slab.nbytes:
-        stored = StoredSlab(slab.astype(slab.dtype.newbyteorder("<"), copy=False).tobytes(), b"", VERBATIM, digest)
+        plain = slab.astype(slab.dtype.newbyteorder("<"), copy=False).tobytes()
+        stored = StoredSlab(plain, b"", VERBATIM, digest, (len(plain), *[0] * (len(chunks) - 1)))
     return stored, min(raw.size(slab.size) + len(residue), slab.nbytes), digests

@@ -25,6 +25,8 @@ AXIS_LIMIT = (1 << 31) - 1
 VOLUME_LIMIT = 1 << 40
 SLICE_LIMIT = 1 << 26
 SLAB_LIMIT = 1 << 24
+LAYER_LIMIT = 256
+CHUNK_LIMIT = 1 << 22
 
 _DTYPE_NAMES = {dtype.name: dtype for dtype in DTYPES}
 # A JSON string, also one that is never closed, so that each byte is looked at once.
@@ -57,6 +59,8 @@ class Header:
         slab has a map of regions, and these are their bounds.
     slab_frames, slab_slices : int
         Of one slab, see `SlabGrid`.
+    layers : int
+        In how many layers the payload of a slab stands in the file.
     """
 
     shape: tuple[int, ...]
@@ -70,6 +74,7 @@ class Header:
     quality: dict
     slab_frames: int
     slab_slices: int
+    layers: int = 1
 
     @property
     def components(self) -> int:
@@ -109,6 +114,8 @@ class Header:
             "shape": list(self.shape),
             "slab": {"frames": self.slab_frames, "slices": self.slab_slices},
         }
+        if self.layers > 1:
+            fields["layers"] = self.layers
         text = dump_json(fields, sort_keys=True)
         if len(text) > HEADER_LIMIT:
             raise UnsupportedError(f"The header takes {len(text)} bytes, more than the {HEADER_LIMIT} that the format "
@@ -139,6 +146,7 @@ class Header:
             quality=_take(fields, "quality", dict, "header"),
             slab_frames=_take(slab, "frames", int, "slab"),
             slab_slices=_take(slab, "slices", int, "slab"),
+            layers=_take({"layers": 1} | fields, "layers", int, "header"),
         )
         header._check(FormatError)
         return header
@@ -155,6 +163,8 @@ class Header:
         if not _is_quality(self.quality):
             raise error("The file asks for a kind of quality that this version does not know; update MedCompress.")
         check_grid(self.grid, error)
+        if not 1 <= self.layers <= LAYER_LIMIT or (self.layers > 1 and self.layers * len(self.grid) > CHUNK_LIMIT):
+            raise error(f"{self.layers} layers in {len(self.grid)} slabs are beyond the format's limits.")
 
 
 def _is_quality(quality: dict) -> bool:

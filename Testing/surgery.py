@@ -13,6 +13,7 @@ import numpy as np
 
 FIXED = struct.Struct("<8sHHIIIIIIIQQ32s16d")
 ENTRY = struct.Struct("<QIIII8s")
+CHUNK = struct.Struct("<II")
 _TABLE = []
 for _byte in range(256):
     for _ in range(8):
@@ -60,6 +61,13 @@ class Slab:
     payload_length: int | None = None
     residue_length: int | None = None
     crc: int | None = None
+    cuts: tuple[int, ...] = ()
+
+    @property
+    def chunks(self) -> list[bytes]:
+        """The payload in its layers; what is more or less than their lengths belongs to the last."""
+        ends = [sum(self.cuts[:layer + 1]) for layer in range(len(self.cuts))]
+        return [self.payload[begin:end] for begin, end in zip([0, *ends], [*ends[:-1], None], strict=False)]
 
 
 @dataclass
@@ -86,18 +94,30 @@ class File:
         assert file_length == len(data)
         place = 220
         parts = []
+        layers = json.loads(data[place:place + header_length]).get("layers", 1)
+        per_slab = ENTRY.size + (CHUNK.size * layers if layers > 1 else 0)
         for length, crc in ((header_length, header_crc), (metadata_length, metadata_crc),
-                            (slab_count * ENTRY.size, index_crc), (model_length, model_crc)):
+                            (slab_count * per_slab, index_crc), (model_length, model_crc)):
             parts.append(data[place:place + length])
             assert crc32c(parts[-1]) == crc
             place += length
+        chunks = []
+        for length, crc in CHUNK.iter_unpack(parts[2][ENTRY.size * slab_count:]):
+            chunks.append(data[place:place + length])
+            assert crc32c(chunks[-1]) == crc
+            place += length
         slabs = []
-        for offset, payload_length, residue_length, crc, storage, slab_digest in ENTRY.iter_unpack(parts[2]):
-            assert offset == place
-            stored = data[place:place + payload_length + residue_length]
-            assert crc32c(stored) == crc
-            slabs.append(Slab(stored[:payload_length], stored[payload_length:], storage, slab_digest))
-            place += len(stored)
+        entries = ENTRY.iter_unpack(parts[2][:ENTRY.size * slab_count])
+        for number, (offset, payload_length, residue_length, crc, storage, slab_digest) in enumerate(entries):
+            own = chunks[number::slab_count] or [data[place:place + payload_length]]
+            residue_at = place + (0 if chunks else payload_length)
+            residue = data[residue_at:residue_at + residue_length]
+            payload = b"".join(own)
+            assert len(payload) == payload_length and crc32c(payload + residue) == crc
+            assert chunks or offset == place
+            slabs.append(Slab(payload, residue, storage, slab_digest,
+                              cuts=tuple(map(len, own)) if chunks else ()))
+            place = residue_at + residue_length
         assert place == len(data)
         return cls(parts[0], parts[1], parts[3], slabs, voxel_digest, tuple(matrix), magic, version, reserved)
 
@@ -114,15 +134,24 @@ class File:
         self.metadata = zlib.compress(text)
 
     def join(self) -> bytes:
-        start = 220 + len(self.header) + len(self.metadata) + ENTRY.size * len(self.slabs) + len(self.model)
-        index, body = b"", b""
-        for slab in self.slabs:
+        layers = len(self.slabs[0].cuts) if self.slabs else 0
+        start = (220 + len(self.header) + len(self.metadata) + (ENTRY.size + CHUNK.size * layers) * len(self.slabs)
+                 + len(self.model))
+        index, table, body, offsets = b"", b"", b"", []
+        for layer in range(layers):
+            for chunk in (slab.chunks[layer] for slab in self.slabs):
+                offsets.append(start + len(body))
+                table += CHUNK.pack(len(chunk), crc32c(chunk))
+                body += chunk
+        for number, slab in enumerate(self.slabs):
             stored = slab.payload + slab.residue
-            right = (start + len(body), len(slab.payload), len(slab.residue), crc32c(stored))
+            offset = offsets[number] if layers else start + len(body)
+            right = (offset, len(slab.payload), len(slab.residue), crc32c(stored))
             given = (slab.offset, slab.payload_length, slab.residue_length, slab.crc)
             entry = (there if there is not None else here for here, there in zip(right, given, strict=True))
             index += ENTRY.pack(*entry, slab.storage, slab.digest)
-            body += stored
+            body += slab.residue if layers else stored
+        index += table
         body += self.tail
         values = {"header_length": len(self.header), "header_crc": crc32c(self.header),
                   "metadata_length": len(self.metadata), "metadata_crc": crc32c(self.metadata),

@@ -50,6 +50,8 @@ class Codec(ABC):
         `slab_slices` with a step.
     has_compiled_loops : bool
         Whether numba, where it is installed, is to be loaded for a large volume (see `compiled`).
+    previews : bool
+        Whether a slab is coded in layers, the first of which can be decoded alone.
     """
 
     codec_id: str
@@ -59,6 +61,7 @@ class Codec(ABC):
     lossy: bool = False
     lossy_slab_slices: int = 16
     has_compiled_loops: bool = False
+    previews: bool = False
 
     @property
     def at_once(self) -> int:
@@ -121,8 +124,36 @@ class Codec(ABC):
         """Several lossless slabs of one volume again."""
         return [self.decode(payload, shape) for payload, shape in zip(payloads, shapes, strict=True)]
 
+    @property
+    def n_layers(self) -> int:
+        """In how many layers a slab is coded. The first layers of all slabs can be decoded without the others."""
+        return 1
 
-_MODULES = {"wavelet": ".wavelet", "neural": ".neural", "runs": ".runs", "raw": ".raw", "nagoor": ".nagoor"}
+    @property
+    def max_reduction(self) -> int:
+        """How often rows and columns can be halved in previews."""
+        return 0
+
+    def layers_for(self, reduction: int) -> list[int]:
+        """Numbers of the layers that a volume at 1 / 2**reduction of the size in the slice needs."""
+        return list(range(self.n_layers))
+
+    def encode_layers(self, slab: np.ndarray) -> list[bytes]:
+        """The layers of one slab in the order of their coding."""
+        return [self.encode(slab)]
+
+    def decode_layers(self, chunks: dict[int, bytes], shape: tuple[int, int, int, int],
+                      reduction: int = 0) -> np.ndarray:
+        """The slab of `shape` as far as some layers tell it, at 1 / 2**reduction of the rows and columns.
+
+        `chunks` are the first of `layers_for(reduction)`, by number. With all of them and no reduction, this is the
+        slab exactly; otherwise values may lie a little outside the samples' range.
+        """
+        return self.decode(chunks[0], shape)
+
+
+_MODULES = {"wavelet": ".wavelet", "progressive": ".progressive", "neural": ".neural", "runs": ".runs", "raw": ".raw",
+            "nagoor": ".nagoor"}
 _RESEARCH = {"nagoor"}
 
 

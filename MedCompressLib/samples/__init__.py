@@ -203,6 +203,15 @@ class SampleMap:
             raise FormatError("A slab has residue bytes where there can be none; the file is damaged.")
         return from_patterns(self._unrank(ranks), self.zeros, self.scale, self.dtype)
 
+    def inverse_near(self, samples: np.ndarray) -> np.ndarray:
+        """Voxels for samples that are only about right: those out of range are brought to its ends, and of the bits in
+        the residue the middle is taken."""
+        ranks = np.clip(samples, 0, self.maximum)
+        if self.shift:
+            ranks = ranks.astype(np.uint64) << np.uint64(self.shift)
+            ranks = np.minimum(ranks + np.uint64(1 << self.shift - 1), np.uint64(self._count - 1))
+        return from_patterns(self._unrank(ranks), self.zeros, self.scale, self.dtype)
+
     def _rank(self, patterns: np.ndarray) -> np.ndarray:
         """Rank of each pattern among those inside the intervals; UnsupportedError when one is outside."""
         first, last = int(self.starts[0]), int(self.stops[-1])

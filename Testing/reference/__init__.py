@@ -7,7 +7,7 @@ section of it.
     sections 2 to 7, 12   container.py    fixed part, header, metadata, index, slabs, limits
     section 8             checksums.py    CRC-32C, digests of voxels
     section 9             samples.py      from samples to voxels
-    section 10            raw.py, wavelet.py, runs.py, neural.py
+    section 10            raw.py, wavelet.py, progressive.py, runs.py, neural.py
     section 11            entropy.py      group streams, rANS
     section 13            decode.py       how to decode
     section 15            archive.py      archives of files
@@ -16,7 +16,7 @@ From the folder `Testing`, `python -m reference volume.mcz` says what the file h
 """
 
 from .archive import restore
-from .decode import Decoded, decode
+from .decode import Decoded, decode, preview
 from .refuse import RefusedError
 
-__all__ = ["Decoded", "RefusedError", "decode", "restore"]
+__all__ = ["Decoded", "RefusedError", "decode", "preview", "restore"]

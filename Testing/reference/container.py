@@ -16,6 +16,7 @@ VERSION = 1
 VOLUME, ARCHIVE = 0, 1
 FIXED = struct.Struct("<8s HH II II II I QQ 32s 16d I")
 ENTRY = struct.Struct("<Q I I I I 8s")
+CHUNK = struct.Struct("<II")
 AXES = ("kji", "kjic", "tkji", "tkjic")
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
 
@@ -30,6 +31,8 @@ MAX_SLABS = 2**20
 MAX_HEADER = 2**22
 MAX_METADATA = 2**24
 MAX_MODEL = 2**26
+MAX_LAYERS = 256
+MAX_CHUNKS = 2**22
 MAX_NESTING = 100
 MAX_METADATA_NESTING = 64
 
@@ -38,7 +41,7 @@ MAX_METADATA_NESTING = 64
 class Slab:
     """An entry of the index, the bytes it points to, and its place in the grid (section 7)."""
 
-    payload: bytes
+    chunks: list[bytes]
     residue: bytes
     storage: int
     digest: bytes
@@ -58,8 +61,8 @@ class File:
     ijk_to_ras: np.ndarray
 
 
-def read(data: bytes) -> File:
-    """Take a file apart."""
+def read(data: bytes, layers_wanted: list[int] | None = None, budget: int = 0) -> File:
+    """Take a file apart; or of the chunks only those of some layers that come within the first bytes to be read."""
     require(data[:8] == MAGIC, "the magic is missing")
     require(len(data) >= FIXED.size, "the fixed part is not whole")
     (_, version, kind, header_length, header_crc, metadata_length, metadata_crc, slab_count, index_crc, model_crc,
@@ -73,33 +76,70 @@ def read(data: bytes) -> File:
         require(value <= limit, f"{name} beyond the limit")
 
     place = FIXED.size
-    sections = []
-    for length, crc in ((header_length, header_crc), (metadata_length, metadata_crc),
-                        (slab_count * ENTRY.size, index_crc), (model_length, model_crc)):
-        sections.append(data[place:place + length])
-        require(len(sections[-1]) == length, "a section does not fit into the file")
-        require(crc32c(sections[-1]) == crc, "a section is damaged")
-        place += length
-    header, metadata, index, model = sections
 
+    def section(length: int, crc: int) -> bytes:
+        nonlocal place
+        taken = data[place:place + length]
+        require(len(taken) == length, "a section does not fit into the file")
+        require(crc32c(taken) == crc, "a section is damaged")
+        place += length
+        return taken
+
+    header, metadata = section(header_length, header_crc), section(metadata_length, metadata_crc)
     fields = parse_json(header, MAX_NESTING)
     check_header(fields)
+    layers = fields.get("layers", 1)
+    require(type(layers) is int and 1 <= layers <= MAX_LAYERS, "the layers")
+    require(layers == 1 or layers * slab_count <= MAX_CHUNKS, "too many chunks")
+    table_length = CHUNK.size * layers * slab_count if layers > 1 else 0
+    index = section(slab_count * ENTRY.size + table_length, index_crc)
+    model = section(model_length, model_crc)
+    index, table = index[:slab_count * ENTRY.size], index[slab_count * ENTRY.size:]
     ijk_to_ras = np.array(matrix).reshape(4, 4)
     require(np.isfinite(ijk_to_ras).all() and ijk_to_ras[3].tolist() == [0, 0, 0, 1], "the matrix is not affine")
     require(np.linalg.det(ijk_to_ras[:3, :3]) != 0, "the matrix is not invertible")
     places = grid(fields)
     require(len(places) == slab_count, "the index does not belong to the grid")
-    slabs = []
-    for entry, (frames, slices) in zip(ENTRY.iter_unpack(index), places, strict=True):
+    if layers_wanted is not None:
+        slabs = [Slab([], b"", 0, b"", frames, slices) for frames, slices in places]
+        take_first_chunks(data, place, table, slabs, layers_wanted, budget)
+        return File(fields, read_metadata(metadata), model, slabs, digest, ijk_to_ras)
+    chunks, table_end = [], place
+    for length, crc in CHUNK.iter_unpack(table):
+        chunks.append(data[place:place + length])
+        require(len(chunks[-1]) == length and crc32c(chunks[-1]) == crc, "a chunk is damaged")
+        place += length
+    slabs, start = [], table_end
+    for number, (entry, (frames, slices)) in enumerate(zip(ENTRY.iter_unpack(index), places, strict=True)):
         offset, payload_length, residue_length, crc, storage, slab_digest = entry
-        stored = data[place:place + payload_length + residue_length]
-        require(offset == place and len(stored) == payload_length + residue_length, "a slab is not where it should be")
-        require(crc32c(stored) == crc, "a slab is damaged")
+        own = chunks[number::slab_count]
+        if layers == 1:
+            own, start = [data[place:place + payload_length]], place
+            place += payload_length
+        residue = data[place:place + residue_length]
+        payload = b"".join(own)
+        require(offset == start and len(payload) == payload_length and len(residue) == residue_length,
+                "a slab is not where it should be")
+        require(crc32c(payload + residue) == crc, "a slab is damaged")
         require(storage in (0, 1), "the storage of a slab is unknown")
-        slabs.append(Slab(stored[:payload_length], stored[payload_length:], storage, slab_digest, frames, slices))
-        place += len(stored)
+        slabs.append(Slab(own, residue, storage, slab_digest, frames, slices))
+        place += residue_length
+        start += len(own[0])
     require(place == len(data), "something follows the last slab")
     return File(fields, read_metadata(metadata), model, slabs, digest, ijk_to_ras)
+
+
+def take_first_chunks(data: bytes, place: int, table: bytes, slabs: list[Slab], layers: list[int], budget: int) -> None:
+    """The chunks of some layers, in the order of the file, as long as their bytes and all before the slabs suffice."""
+    used = place
+    for number, (length, crc) in enumerate(CHUNK.iter_unpack(table)):
+        if number // len(slabs) in layers:
+            used += length
+            if used > budget or place + length > len(data):
+                return
+            require(crc32c(data[place:place + length]) == crc, "a chunk is damaged")
+            slabs[number % len(slabs)].chunks.append(data[place:place + length])
+        place += length
 
 
 def parse_json(text: bytes, nesting: int) -> dict:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import container, nagoor, neural, raw, runs, wavelet
+from . import container, nagoor, neural, progressive, raw, runs, wavelet
 from .checksums import voxel_digest
 from .refuse import require
 from .samples import SampleMap
@@ -31,6 +31,21 @@ def decode(data: bytes) -> Decoded:
     return Decoded(voxels, header["axes"], file.ijk_to_ras, header["sequence"], file.metadata)
 
 
+def preview(data: bytes, reduction: int, budget: int) -> np.ndarray:
+    """Voxels (k, j, i) of a file with layers at 1 / 2^reduction of the size, from `budget` of its bytes (10.6)."""
+    codec = container.read(data, [], 0).header["codec"]
+    wanted = [0, *(number for number, (level, _) in enumerate(codec["config"]["layers"], 1) if level >= reduction)]
+    file = container.read(data, wanted, budget)
+    sample_map = SampleMap(file.header["samples"])
+    frames, slices, rows, columns = container.frames_shape(file.header)
+    small = np.empty((frames, slices, -(-rows >> reduction), -(-columns >> reduction)), file.header["dtype"])
+    for slab in file.slabs:
+        shape = (*small[slab.frames, slab.slices].shape[:2], rows, columns)
+        samples = progressive.preview_slab(codec["config"], file.model, slab.chunks, shape, reduction)
+        small[slab.frames, slab.slices] = sample_map.voxels(samples, b"")
+    return small[0]
+
+
 def decode_frames(file: container.File) -> np.ndarray:
     """The voxels as an array (frames, k, j, i)."""
     sample_map = SampleMap(file.header["samples"])
@@ -47,12 +62,18 @@ def decode_slab(file: container.File, slab: container.Slab, sample_map: SampleMa
     """Voxels of a slab (section 7)."""
     dtype = np.dtype(file.header["dtype"])
     codec = file.header["codec"]
-    require(codec["id"] in CODECS, "an unknown codec")
+    require(codec["id"] in CODECS or codec["id"] == "progressive", "an unknown codec")
     if slab.storage == 1:
         size = int(np.prod(shape)) * dtype.itemsize
-        require(len(slab.payload) == size and not slab.residue, "voxels as they are, of another length")
-        return np.frombuffer(slab.payload, dtype.newbyteorder("<")).reshape(shape).astype(dtype)
-    parameters = codec["config"], file.model, sample_map.maximum, slab.payload, shape
+        payload = b"".join(slab.chunks)
+        require(len(payload) == size and not slab.residue, "voxels as they are, of another length")
+        return np.frombuffer(payload, dtype.newbyteorder("<")).reshape(shape).astype(dtype)
+    if codec["id"] == "progressive":
+        samples = progressive.decode_slab(codec["config"], file.model, sample_map.maximum, slab.chunks, shape)
+        require(bool(((samples >= 0) & (samples <= sample_map.maximum)).all()), "a sample out of range")
+        return sample_map.voxels(samples, slab.residue)
+    require(len(slab.chunks) == 1, "layers for a codec that has none")
+    parameters = codec["config"], file.model, sample_map.maximum, slab.chunks[0], shape
     residue = slab.residue
     if "regions" in file.header["quality"]:
         require(codec["id"] == "neural", "regions for a codec that has none")

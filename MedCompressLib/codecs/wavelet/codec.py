@@ -115,6 +115,13 @@ class WaveletCodec(Codec):
 
     @classmethod
     def from_config(cls, config: dict, model: bytes) -> WaveletCodec:
+        codec = cls.check_config(config)
+        codec._read_model(model)
+        return codec
+
+    @classmethod
+    def check_config(cls, config: dict) -> WaveletCodec:
+        """A codec without weights; FormatError when the configuration is not valid."""
         try:
             numbers = [_checked(config[key], 0, most) for key, most in
                        (("maximum", (1 << 24) - 1), ("levels", MAX_LEVELS), ("depth_levels", MAX_DEPTH_LEVELS))]
@@ -127,7 +134,6 @@ class WaveletCodec(Codec):
         if (codec.depth_axis not in ("k", "frames") or codec.weight_sets > codec.levels or (bound and quantiser)
                 or (codec.levels > 0 and codec.weight_sets <= min(codec.depth_levels, codec.levels - 1))):
             raise FormatError("The wavelet configuration contradicts itself.")
-        codec._read_model(model)
         return codec
 
     @property
@@ -220,7 +226,7 @@ class WaveletCodec(Codec):
         lattice = Lattice(low.shape, cut_depth=number >= self.depth_levels)
         known = Known(lattice, low)
         if coarser:
-            _add_parents(known, coarser)
+            add_parents(known, coarser.bands, number + 1 < self.depth_levels)
         for name, components in known.bands.items():
             band_shape = self._band_shape(number, shape, name)
             if bands:
@@ -271,12 +277,12 @@ class WaveletCodec(Codec):
         return tuple(shape) if self.depth_axis == "k" else (shape[1], shape[0], *shape[2:])
 
 
-def _add_parents(known: Known, coarser: lifting.Level) -> None:
-    """Magnitudes of each band of the next coarser level, on the finer lattice."""
+def add_parents(known: Known, coarser: dict[BandName, np.ndarray], depth_split: bool) -> None:
+    """Magnitudes of each band of the next coarser level, which split the depth or not, on the finer lattice."""
     lattice = known.lattice
-    for name in known.bands.keys() & coarser.bands.keys():
-        band = np.abs(coarser.bands[name])
-        if coarser.low.shape[1] < lattice.shape[1]:          # the coarser level split the depth
+    for name in known.bands.keys() & coarser.keys():
+        band = np.abs(coarser[name])
+        if depth_split:
             band = np.repeat(band, 2, axis=1)
         for d in (0, 1) if lattice.cut_depth else (0,):
             part = band[:, d:lattice.shape[1]:2 if lattice.cut_depth else 1]

@@ -98,11 +98,11 @@ class Known:
         def plane(number: int) -> Components:
             return dict(zip(components, planes[number], strict=True))
 
-        low_components = plane(_LOW)
+        low_components = plane(LOW_PLANE)
         lattice.cut(low, "edge", low_components)
-        self.parents = {name: plane(_parents_plane(number)) for number, name in enumerate(names)}
-        self.bands = {name: plane(_values_plane(number)) for number, name in enumerate(names)}
-        self.residuals = {name: plane(_residuals_plane(number)) for number, name in enumerate(names)}
+        self.parents = {name: plane(parents_plane(number)) for number, name in enumerate(names)}
+        self.bands = {name: plane(values_plane(number)) for number, name in enumerate(names)}
+        self.residuals = {name: plane(residuals_plane(number)) for number, name in enumerate(names)}
         self._find_gradients(low_components, [plane(1 + number) for number in range(N_GRADIENTS)])
 
     def _find_gradients(self, low: Components, gradients: list[Components]) -> None:
@@ -121,19 +121,19 @@ class Known:
                 np.abs(bend, out=bend)
 
 
-_LOW = 0
+LOW_PLANE = 0
 
 
-def _parents_plane(band_number: int) -> int:
+def parents_plane(band_number: int) -> int:
     return 1 + N_GRADIENTS + 3 * band_number
 
 
-def _values_plane(band_number: int) -> int:
-    return _parents_plane(band_number) + 1
+def values_plane(band_number: int) -> int:
+    return parents_plane(band_number) + 1
 
 
-def _residuals_plane(band_number: int) -> int:
-    return _parents_plane(band_number) + 2
+def residuals_plane(band_number: int) -> int:
+    return parents_plane(band_number) + 2
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,8 @@ class Terms:
         return (offsets[end - count:end] for end, count in zip(ends, self.counts.tolist(), strict=True))
 
 
-def _place(lattice: Lattice, plane: int, component: Component, offset: Offset = (0, 0, 0)) -> int:
+def place(lattice: Lattice, plane: int, component: Component, offset: Offset = (0, 0, 0)) -> int:
+    """Where the neighbours of a component at an offset are in `Known.values`, in a plane of it."""
     where, shift = lattice.tap(component, offset)
     return (plane * len(lattice.components()) + lattice.components().index(where)) * lattice.size + shift
 
@@ -171,24 +172,24 @@ def _place(lattice: Lattice, plane: int, component: Component, offset: Offset = 
 def mean_terms(lattice: Lattice, name: BandName, step: Pass, component: Component) -> Terms:
     """The terms of the prediction; the last, the low part's centre, has minus the sum of the low taps' weights."""
     own = band_names(not lattice.cut_depth).index(name)
-    places = [_place(lattice, _LOW, component, offset) for offset in LOW_TAPS]
+    places = [place(lattice, LOW_PLANE, component, offset) for offset in LOW_TAPS]
     for other in range(own):
-        places += [_place(lattice, _values_plane(other), component, offset) for offset in BAND_TAPS]
-    places += [_place(lattice, _values_plane(own), component, offset) for offset in own_taps(lattice.cut_depth, step)]
-    return Terms.of([[place] for place in [*places, _place(lattice, _LOW, component)]])
+        places += [place(lattice, values_plane(other), component, offset) for offset in BAND_TAPS]
+    places += [place(lattice, values_plane(own), component, offset) for offset in own_taps(lattice.cut_depth, step)]
+    return Terms.of([[each] for each in [*places, place(lattice, LOW_PLANE, component)]])
 
 
 @lru_cache(maxsize=4096)
 def spread_terms(lattice: Lattice, name: BandName, step: Pass, component: Component) -> Terms:
     """The terms of the expected magnitude; none is negative."""
     def total(plane: int, offsets: list[Offset]) -> list[int]:
-        return [_place(lattice, plane, component, offset) for offset in offsets]
+        return [place(lattice, plane, component, offset) for offset in offsets]
 
     own = band_names(not lattice.cut_depth).index(name)
-    terms = [[_place(lattice, 1 + number, component)] for number in range(N_GRADIENTS)]
-    terms += [total(_residuals_plane(other), offsets) for other in range(own) for offsets in MAGNITUDE_TAPS]
-    terms.append([_place(lattice, _parents_plane(own), (component[0], 0, 0))])
-    return Terms.of(terms + [total(_residuals_plane(own), ring) for ring in _own_rings(lattice.cut_depth, step)])
+    terms = [[place(lattice, 1 + number, component)] for number in range(N_GRADIENTS)]
+    terms += [total(residuals_plane(other), offsets) for other in range(own) for offsets in MAGNITUDE_TAPS]
+    terms.append([place(lattice, parents_plane(own), (component[0], 0, 0))])
+    return Terms.of(terms + [total(residuals_plane(own), ring) for ring in _own_rings(lattice.cut_depth, step)])
 
 
 def own_taps(cut_depth: bool, step: Pass) -> list[Offset]:
@@ -234,9 +235,10 @@ def predict(known: Known, name: BandName, step: Pass, component: Component, shap
     if loaded():
         mean = np.empty(lattice.inside(known.values[:lattice.size], component, shape).shape, np.int32)
         group = np.empty(mean.shape, np.uint8)
-        _predict_compiled(known.values, lattice.padded, *_used(means, taps), *_used(spreads, weights.spread[:-1]),
-                          int(weights.spread[-1]), spread_shift, _CLASS_OF_SPREAD, _phase_mask(unit),
-                          np.empty(max(_BLOCK, lattice.padded[3]), dtype), mean, group)
+        _predict_compiled(known.values, lattice.padded, *used_terms(means, taps),
+                          *used_terms(spreads, weights.spread[:-1]), int(weights.spread[-1]), spread_shift,
+                          _CLASS_OF_SPREAD, _phase_mask(unit), np.empty(max(_BLOCK, lattice.padded[3]), dtype),
+                          mean, group)
         return mean, group
     mean = weighted_sum(known.values, means, taps, _HALF, lattice, dtype)
     mean = lattice.inside(mean, component, shape) >> WEIGHT_BITS - PHASE_BITS
@@ -278,7 +280,7 @@ def weighted_sum(values: np.ndarray, terms: Terms, weights: np.ndarray, constant
     return result
 
 
-def _used(terms: Terms, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def used_terms(terms: Terms, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Offsets and weight of each value that counts."""
     weights = np.repeat(weights, terms.counts).astype(np.int32, copy=False)
     used = weights != 0

@@ -5,11 +5,13 @@ Floats are free here: only the integers that come out travel.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ...compiled import compiled, loaded
 from .contexts import LOW_TAPS, WEIGHT_BITS, Known, Terms, Weights, mean_terms, spread_terms
-from .lattice import Pass
+from .lattice import Components, Pass
 from .lifting import BandName
 
 ROWS = 12_000            # coefficients looked at for each pass; more gains less than 0.1 %
@@ -18,8 +20,12 @@ _CENTRE = len(LOW_TAPS)
 _BLOCK = 64
 
 
-def fit_weights(known: Known, name: BandName, step: Pass, shape: tuple[int, ...]) -> Weights:
-    """Weights of one pass, from the values in `known.bands[name]`, a band of that shape, here complete.
+def fit_weights(known: Known, name: BandName, step: Pass, shape: tuple[int, ...],
+                terms: tuple[Callable, Callable] = (mean_terms, spread_terms),
+                wanted: Components | None = None) -> Weights:
+    """Weights of one pass for `terms` of mean and spread, from the values of a band of that shape.
+
+    Without `wanted`, they are those in `known.bands[name]`, here complete.
 
     The mean is a weighted ridge regression, repeated once with weights 1 / |residual|, which approaches the least sum
     of absolute differences; the spread is a regression of the absolute residual.
@@ -29,11 +35,11 @@ def fit_weights(known: Known, name: BandName, step: Pass, shape: tuple[int, ...]
     for component in step.components:
         inside = lattice.inside(np.arange(lattice.size), component, shape).ravel()
         places = inside[::max(1, 2 * len(inside) // ROWS)]
-        part = _rows(values, mean_terms(lattice, name, step, component), places, 0)
+        part = _rows(values, terms[0](lattice, name, step, component), places, 0)
         part[:, :_CENTRE] -= part[:, -1:]
-        part[:, -1] = known.bands[name][component][places]
+        part[:, -1] = (known.bands[name] if wanted is None else wanted)[component][places]
         x_parts.append(part)
-        a_parts.append(_rows(values, spread_terms(lattice, name, step, component), places, 2))
+        a_parts.append(_rows(values, terms[1](lattice, name, step, component), places, 2))
     # The last column of x and a is what the others are to predict.
     x, a = np.concatenate(x_parts), np.concatenate(a_parts)
     n_mean, n_spread = x.shape[1] - 1, a.shape[1] - 2

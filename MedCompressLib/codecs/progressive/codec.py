@@ -1,0 +1,223 @@
+"""The progressive codec: the wavelet codec's 5/3 and contexts, in layers.
+
+FORMAT.md, "Codec progressive", is the specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from ...entropy import GroupDecoder, encode_groups
+from ...entropy.varint import ByteReader, write_varint
+from ...errors import FormatError
+from .. import Codec, Progress
+from ..wavelet import lifting
+from ..wavelet.codec import WaveletCodec
+from ..wavelet.contexts import Weights
+from ..wavelet.lattice import passes
+from .contexts import weight_counts
+from .pyramid import Pyramid, WeightKey
+from .schedule import Layer, check, choose
+from .symbols import Counter, SymbolDecoder, SymbolEncoder, Tables
+
+_FIT_VOXELS = 1 << 20            # weights and tables are fitted on about so many voxels
+_FIT_SLABS = 4
+_WEIGHT_LIMIT = 1 << 20
+
+
+class ProgressiveCodec(Codec):
+    """Reversible 5/3 wavelet, coded so that every prefix of a file and every coarser size can be decoded.
+
+    Parameters
+    ----------
+    maximum, levels, depth_levels, depth_axis, weight_sets
+        As in the codec `wavelet`.
+    layers : list of Layer
+        In the order of coding; before them stands the all-low part.
+    weights : dict
+        `Weights` by (set, band, pass, refined).
+    tables : Tables
+    """
+
+    codec_id = "progressive"
+    presets: ClassVar = {"default": "Previews from the first bytes, exact with all of them; slower than wavelet."}
+    slab_slices = 8
+    previews = True
+    has_compiled_loops = True
+
+    def __init__(self, maximum: int, levels: int, depth_levels: int, depth_axis: str, weight_sets: int,
+                 layers: list[Layer], weights: dict[WeightKey, Weights], tables: Tables | None):
+        self.maximum, self.levels, self.depth_levels = maximum, levels, depth_levels
+        self.depth_axis, self.weight_sets, self.layers = depth_axis, weight_sets, layers
+        self.weights, self.tables = weights, tables
+        self._dtype = np.int32 if maximum < 1 << 16 else np.int64
+
+    @classmethod
+    def fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, spacing: tuple[float, float, float],
+            progress: Progress | None = None) -> ProgressiveCodec:
+        cls.check_preset(preset)
+        plain = WaveletCodec.fit(slabs, maximum, "default", spacing, progress)
+        codec = cls(maximum, plain.levels, plain.depth_levels, plain.depth_axis, plain.weight_sets, [], {}, None)
+        volume = codec._turn(_sample(slabs))
+        exact = lifting.forward(volume, codec.levels, codec.depth_levels)
+        codec.layers = choose(exact)
+        codec._fit_weights(volume, exact)
+        counter = Counter()
+        pyramid = codec._pyramid(volume.shape, exact[-1].low if exact else volume)
+        for layer in codec.layers:
+            pyramid.code(layer, codec.weights, codec.weight_sets, counter, exact[layer.level].bands)
+        codec.tables = Tables.fit(counter.counts)
+        return codec
+
+    def get_config(self) -> dict:
+        return {"maximum": self.maximum, "levels": self.levels, "depth_levels": self.depth_levels,
+                "depth_axis": self.depth_axis, "weight_sets": self.weight_sets,
+                "layers": [list(layer) for layer in self.layers]}
+
+    @classmethod
+    def from_config(cls, config: dict, model: bytes) -> ProgressiveCodec:
+        exact = {key: value for key, value in config.items() if key not in ("bound", "steps")}
+        plain = WaveletCodec.check_config(exact)
+        layers = check(config.get("layers"), plain.levels)
+        codec = cls(plain.maximum, plain.levels, plain.depth_levels, plain.depth_axis, plain.weight_sets, layers, {},
+                    None)
+        codec._read_model(model)
+        return codec
+
+    @property
+    def n_layers(self) -> int:
+        return 1 + len(self.layers)
+
+    @property
+    def max_reduction(self) -> int:
+        return self.levels
+
+    def layers_for(self, reduction: int) -> list[int]:
+        return [0, *(number for number, layer in enumerate(self.layers, 1) if layer.level >= reduction)]
+
+    @property
+    def model(self) -> bytes:
+        if not self.levels:
+            return b""
+        parts = [part for key in self._weight_keys() for part in (self.weights[key].mean, self.weights[key].spread)]
+        groups = [np.full(len(part), number % 2, np.uint8) for number, part in enumerate(parts)]
+        weights = encode_groups(np.concatenate(parts), np.concatenate(groups), 2)
+        out = bytearray()
+        write_varint(out, len(weights))
+        return bytes(out) + weights + self.tables.to_bytes()
+
+    def encode_layers(self, slab: np.ndarray) -> list[bytes]:
+        volume = self._turn(np.asarray(slab, np.int32))
+        exact = lifting.forward(volume, self.levels, self.depth_levels)
+        low = exact[-1].low if exact else volume
+        flat = lifting.differences(low).ravel()
+        chunks = [encode_groups(flat, np.zeros(len(flat), np.uint8), 1)]
+        pyramid = self._pyramid(volume.shape, low)
+        for layer in self.layers:
+            encoder = SymbolEncoder(self.tables)
+            pyramid.code(layer, self.weights, self.weight_sets, encoder, exact[layer.level].bands)
+            chunks.append(encoder.finish())
+        return chunks
+
+    def decode_layers(self, chunks: dict[int, bytes], shape: tuple[int, int, int, int],
+                      reduction: int = 0) -> np.ndarray:
+        turned = self._turned(shape)
+        low_shape = lifting.level_shapes(turned, self.levels, self.depth_levels)[-1]
+        if 0 in chunks:
+            decoder = GroupDecoder(chunks[0], int(np.prod(low_shape)))
+            low = lifting.sums(decoder.decode(np.zeros(low_shape, np.uint8)))
+            decoder.finish()
+        else:
+            low = np.full(low_shape, self.maximum + 1 >> 1, np.int32)
+        pyramid = self._pyramid(turned, low)
+        for number, layer in enumerate(self.layers, 1):
+            if number in chunks:
+                decoder = SymbolDecoder(self.tables, chunks[number], int(np.prod(shape)))
+                pyramid.code(layer, self.weights, self.weight_sets, decoder)
+                decoder.finish()
+        volume = pyramid.volume(min(reduction, self.levels))
+        return np.ascontiguousarray(self._turn(volume))
+
+    def encode(self, slab: np.ndarray) -> bytes:
+        """All layers, the length of each but the last before them."""
+        chunks = self.encode_layers(slab)
+        out = bytearray()
+        for chunk in chunks[:-1]:
+            write_varint(out, len(chunk))
+        return bytes(out) + b"".join(chunks)
+
+    def decode(self, payload: bytes, shape: tuple[int, int, int, int]) -> np.ndarray:
+        reader = ByteReader(payload)
+        lengths = [reader.varint(len(payload)) for _ in self.layers]
+        chunks = {number: reader.take(length) for number, length in enumerate(lengths)}
+        return self.decode_layers(chunks | {len(lengths): reader.take(reader.remaining)}, shape)
+
+    def _fit_weights(self, volume: np.ndarray, exact: list[lifting.Level]) -> None:
+        """Each set on its finest level, for the first two layers of that, at what is known then."""
+        for number in range(self.weight_sets):
+            pyramid = self._pyramid(volume.shape, exact[-1].low)
+            own = [place for place, layer in enumerate(self.layers) if layer.level == number]
+            for place in own[:2]:
+                for layer in self.layers[:place]:
+                    if layer.level > number:
+                        pyramid.know(layer.level, exact[layer.level].bands, layer.shift)
+                pyramid.code(self.layers[place], self.weights, self.weight_sets, Counter(), exact[number].bands, True)
+        for number, name, step, refined in self._weight_keys():
+            if (number, name, step, refined) not in self.weights:       # a level that one layer codes whole
+                counts = weight_counts(name, step, number < self.depth_levels, refined)
+                self.weights[number, name, step, refined] = Weights(*(np.zeros(count, np.int32) for count in counts))
+
+    def _weight_keys(self) -> list[WeightKey]:
+        keys = []
+        for number in range(self.weight_sets):
+            split = number < self.depth_levels
+            keys += [(number, name, step, refined) for refined in (False, True) for name in lifting.band_names(split)
+                     for step in passes(not split)]
+        return keys
+
+    def _read_model(self, model: bytes) -> None:
+        if not self.levels:
+            if model:
+                raise FormatError("The progressive codec has a model where it can have none.")
+            return
+        keys = self._weight_keys()
+        sizes = np.array([weight_counts(name, step, number < self.depth_levels, refined)
+                          for number, name, step, refined in keys]).ravel()
+        reader = ByteReader(model)
+        decoder = GroupDecoder(reader.take(reader.varint(len(model))), int(sizes.sum()))
+        flat = decoder.decode(np.repeat(np.arange(len(sizes)) % 2, sizes).astype(np.uint8))
+        decoder.finish()
+        if np.abs(flat.astype(np.int64)).max() > _WEIGHT_LIMIT:
+            raise FormatError("The model of the progressive codec has a weight beyond its limit.")
+        parts = np.split(flat, np.cumsum(sizes)[:-1])
+        self.weights = {key: Weights(*pair) for key, pair in zip(keys, zip(parts[::2], parts[1::2], strict=True),
+                                                               strict=True)}
+        self.tables = Tables.from_bytes(reader.take(reader.remaining))
+
+    def _pyramid(self, shape: tuple[int, ...], low: np.ndarray) -> Pyramid:
+        return Pyramid(shape, self.levels, self.depth_levels, low, self._dtype)
+
+    def _turn(self, array: np.ndarray) -> np.ndarray:
+        """(frames, k, j, i) to (batch, depth, j, i) or back."""
+        return array if self.depth_axis == "k" else array.swapaxes(0, 1)
+
+    def _turned(self, shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        return tuple(shape) if self.depth_axis == "k" else (shape[1], shape[0], *shape[2:])
+
+
+def _sample(slabs: Sequence[np.ndarray]) -> np.ndarray:
+    """A strip of rows from the middle of some slabs of equal shape, one after the other along the frames."""
+    usable = max(1, len(slabs) - 1)
+    count = min(usable, _FIT_SLABS)
+    chosen = [slabs[(2 * place + 1) * usable // (2 * count)] for place in range(count)]
+    chosen = [slab for slab in chosen if slab.shape == chosen[0].shape]
+    frames, slices, rows, columns = chosen[0].shape
+    kept = min(rows, max(64, _FIT_VOXELS // (len(chosen) * frames * slices * columns)))
+    first = rows - kept >> 1
+    return np.concatenate([slab[:, :, first:first + kept] for slab in chosen])
+
+
+CODEC = ProgressiveCodec

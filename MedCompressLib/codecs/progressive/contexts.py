@@ -1,0 +1,184 @@
+"""What is known of a coefficient before its next bits: a prediction of its value and of how far off that will be.
+
+The first time a level is coded, the codec `wavelet`'s terms are used. When it is refined, every coefficient of the
+level is known already up to an interval, so there are neighbours on all sides and the other bands, later ones too.
+
+The groups are the same for every level and step: only ratios of expected error, distance and step matter. So one set
+of tables, in the model, serves all layers of all slabs.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from ...compiled import compiled, worth_compiling
+from ..wavelet.contexts import (
+    BAND_TAPS,
+    LOW_PLANE,
+    LOW_TAPS,
+    MAGNITUDE_TAPS,
+    N_GRADIENTS,
+    WEIGHT_BITS,
+    Known,
+    Terms,
+    Weights,
+    mean_terms,
+    parents_plane,
+    place,
+    residuals_plane,
+    spread_terms,
+    term_counts,
+    used_terms,
+    values_plane,
+    weighted_sum,
+)
+from ..wavelet.lattice import Component, Lattice, Offset, Pass
+from ..wavelet.lifting import BandName, band_names
+
+POINT_BITS = 4           # predictions and expected errors are kept to sixteenths
+SPREAD_LIMIT = 1 << 28
+N_CLASSES = 20           # of the expected error in steps: two for each octave, up to eight steps
+_CLASS_BITS = 6          # the classes begin at 1/64 of a step
+N_DISTANCES = 7          # of a distance in expected errors: below 1/8, 1/4, 1/2, 1, 2, 4 and above
+
+WIDE, ZERO, SIGNIFICANT = 0, 8 * N_CLASSES, (8 + N_DISTANCES) * N_CLASSES
+"""The first group of: what is coded for the first time; refined and so far zero; refined and not zero."""
+N_GROUPS = SIGNIFICANT + (2 * N_DISTANCES - 1) * N_CLASSES
+
+_OWN_TAPS: list[Offset] = [(0, j, i) for j in (-1, 0, 1) for i in (-1, 0, 1) if j or i] + [(-1, 0, 0), (1, 0, 0)]
+_OWN_RINGS: list[list[Offset]] = [
+    [(0, -1, 0), (0, 0, -1), (0, 0, 1), (0, 1, 0)],
+    [(0, -1, -1), (0, -1, 1), (0, 1, -1), (0, 1, 1)],
+    [(-1, 0, 0), (1, 0, 0)],
+    [(d, j, i) for d in (-1, 1) for j in (-1, 0, 1) for i in (-1, 0, 1) if j or i]]
+
+
+@lru_cache(maxsize=4096)
+def refined_mean_terms(lattice: Lattice, name: BandName, step: Pass, component: Component) -> Terms:
+    """Like `mean_terms`, with all bands and all neighbours."""
+    names = band_names(not lattice.cut_depth)
+    own = names.index(name)
+    places = [place(lattice, LOW_PLANE, component, offset) for offset in LOW_TAPS]
+    for other in range(len(names)):
+        if other != own:
+            places += [place(lattice, values_plane(other), component, offset) for offset in BAND_TAPS]
+    places += [place(lattice, values_plane(own), component, offset) for offset in _OWN_TAPS]
+    return Terms.of([[each] for each in [*places, place(lattice, LOW_PLANE, component)]])
+
+
+@lru_cache(maxsize=4096)
+def refined_spread_terms(lattice: Lattice, name: BandName, step: Pass, component: Component) -> Terms:
+    """Like `spread_terms`, with all bands and all neighbours."""
+    names = band_names(not lattice.cut_depth)
+    own = names.index(name)
+    rings = [(other, offsets) for other in range(len(names)) if other != own for offsets in MAGNITUDE_TAPS]
+    own_rings = [(own, offsets) for offsets in _OWN_RINGS]
+
+    def total(band: int, offsets: list[Offset]) -> list[int]:
+        return [place(lattice, residuals_plane(band), component, offset) for offset in offsets]
+
+    return Terms.of([*([place(lattice, 1 + number, component)] for number in range(N_GRADIENTS)),
+                     *(total(*ring) for ring in rings),
+                     [place(lattice, parents_plane(own), (component[0], 0, 0))],
+                     *(total(*ring) for ring in own_rings)])
+
+
+TERMS = ((mean_terms, spread_terms), (refined_mean_terms, refined_spread_terms))
+"""By whether the level is refined."""
+
+
+def weight_counts(name: BandName, step: Pass, depth_split: bool, refined: bool) -> tuple[int, int]:
+    """How many weights a pass has for the mean (the centre not counted) and for the spread (with the constant)."""
+    if not refined:
+        return term_counts(name, step, depth_split)
+    others = len(band_names(depth_split)) - 1
+    return (len(LOW_TAPS) + others * len(BAND_TAPS) + len(_OWN_TAPS),
+            N_GRADIENTS + others * len(MAGNITUDE_TAPS) + 1 + len(_OWN_RINGS) + 1)
+
+
+def predict(known: Known, name: BandName, step: Pass, component: Component, shape: tuple[int, ...], weights: Weights,
+            refined: bool, dtype: type) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction and expected error, in sixteenths, of every coefficient of one component of a band of that shape."""
+    lattice = known.lattice
+    of_mean, of_spread = (terms(lattice, name, step, component) for terms in TERMS[refined])
+    taps = np.append(weights.mean, -weights.mean[:len(LOW_TAPS)].sum()).astype(np.int32)
+    down = WEIGHT_BITS - POINT_BITS
+    found = []
+    for terms, each, constant in ((of_mean, taps, 1 << down - 1),
+                                  (of_spread, weights.spread[:-1], int(weights.spread[-1]))):
+        if worth_compiling(known.values.size):
+            inside = np.empty(lattice.inside(known.values[:lattice.size], component, shape).shape, dtype)
+            _sums_compiled(known.values, lattice.padded, *used_terms(terms, each), constant, down, inside)
+        else:
+            whole = weighted_sum(known.values, terms, each, constant, lattice, dtype)
+            inside = lattice.inside(whole, component, shape) >> down
+        found.append(inside)
+    mean, spread = found
+    return mean, np.clip(spread, 1, SPREAD_LIMIT, out=spread)
+
+
+@compiled
+def _sums_compiled(values, padded, offsets, weights, constant, down, found):
+    """`weighted_sum` inside the array, shifted down, row by row."""
+    batch, depth, rows, columns = found.shape
+    _, padded_depth, padded_rows, padded_columns = padded
+    for b in range(batch):
+        for d in range(depth):
+            for row in range(rows):
+                begin = ((b * padded_depth + d + 1) * padded_rows + row + 1) * padded_columns + 1
+                sums = found[b, d, row]
+                for n in range(columns):
+                    sums[n] = constant
+                t = 0
+                while t + 4 <= len(weights):
+                    w0, w1, w2, w3 = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
+                    x0 = values[begin + offsets[t]:begin + offsets[t] + columns]
+                    x1 = values[begin + offsets[t + 1]:begin + offsets[t + 1] + columns]
+                    x2 = values[begin + offsets[t + 2]:begin + offsets[t + 2] + columns]
+                    x3 = values[begin + offsets[t + 3]:begin + offsets[t + 3] + columns]
+                    for n in range(columns):
+                        sums[n] += w0 * x0[n] + w1 * x1[n] + w2 * x2[n] + w3 * x3[n]
+                    t += 4
+                while t < len(weights):
+                    w0 = weights[t]
+                    x0 = values[begin + offsets[t]:begin + offsets[t] + columns]
+                    for n in range(columns):
+                        sums[n] += w0 * x0[n]
+                    t += 1
+                for n in range(columns):
+                    sums[n] >>= down
+
+
+def first_groups(mean: np.ndarray, spread: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """Groups for coding coefficients in whole steps of 2**shift, and the number of steps where they are expected."""
+    steps = np.abs(mean) >> shift + POINT_BITS - 2
+    centre = steps >> 2
+    group = WIDE + 8 * _classes(spread, shift) + 2 * (steps & 3) + (centre > 0)
+    return group.astype(np.uint16), centre
+
+
+def plane_groups(steps: np.ndarray, mean: np.ndarray, spread: np.ndarray, shift: int) -> np.ndarray:
+    """Groups for the next bit of coefficients known in whole `steps` of 2**(shift + 1)."""
+    classes = _classes(spread, shift)
+    zero = ZERO + N_DISTANCES * classes + _distances(mean, spread)
+    beyond = np.where(steps < 0, -mean, mean) - ((2 * np.abs(steps).astype(mean.dtype) + 1) << shift + POINT_BITS)
+    distances = np.where(beyond < 0, -1, 1) * _distances(beyond, spread)
+    significant = SIGNIFICANT + (2 * N_DISTANCES - 1) * classes + N_DISTANCES - 1 + distances
+    return np.where(steps == 0, zero, significant).astype(np.uint16)
+
+
+def _classes(spread: np.ndarray, shift: int) -> np.ndarray:
+    """Two classes for each octave of the expected error in steps of 2**shift."""
+    down = shift + POINT_BITS - _CLASS_BITS
+    ratio = spread >> down if down >= 0 else spread << -down
+    octave = np.maximum(np.frexp(ratio.astype(np.float64))[1] - 1, 0)
+    half = (ratio >> np.maximum(octave - 1, 0)) & 1
+    return np.minimum(2 * octave + np.where(octave > 0, half, 0), N_CLASSES - 1)
+
+
+def _distances(away: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """How many of 1/8, 1/4, 1/2, 1, 2 and 4 expected errors a distance reaches."""
+    eighths = np.abs(away).astype(np.int64) << 3
+    return sum((eighths >= (spread.astype(np.int64) << octave)).astype(np.intp) for octave in range(N_DISTANCES - 1))

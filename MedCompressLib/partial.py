@@ -1,0 +1,107 @@
+"""A volume from a part of a file: from its first bytes, or in a smaller size.
+
+    first layers of all slabs -> Codec -> SampleMap -> voxels near the true ones
+
+Guarantees: a layer that is used has passed its checksum; the result says in its metadata that it is a preview, of how
+many bytes; with every byte and no reduction it is the volume itself, checked like any other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .codecs import Progress
+from .container import VERBATIM, Reader
+from .decode import SlabDecoder, decode_volume, verbatim_voxels
+from .errors import UnsupportedError
+from .slabs import ordered_map
+from .volume import Volume
+
+MARK = "preview"
+"""Key of the metadata that tells a preview from the volume itself."""
+
+
+def preview_volume(reader: Reader, reduction: int, budget: int | float | None, threads: int,
+                   progress: Progress) -> Volume:
+    """The best volume that some of a file's bytes allow.
+
+    Parameters
+    ----------
+    reader : Reader
+        Of a whole or a truncated file.
+    reduction : int
+        Rows and columns at 1 / 2**reduction of their number; layers that only finer sizes need are not read.
+    budget : int or float, optional
+        At most so many bytes are read, those before the first slab among them; or that share of the whole file.
+    threads : int
+    progress : callable
+
+    Returns
+    -------
+    Volume
+        `metadata["preview"]` has `reduction`, `bytes` (used), `file_bytes` (of the whole file) and `layers` (how many
+        each slab has at least).
+
+    Raises
+    ------
+    UnsupportedError
+        The codec has no layers, or not so many sizes; or too small a budget.
+    """
+    decoder = SlabDecoder(reader)
+    codec = decoder.codec
+    if not codec.previews:
+        raise UnsupportedError(f"The file is coded with {reader.header.codec_id!r}, which has no previews; compress "
+                               "with the codec 'progressive' for them.")
+    if type(reduction) is not int or not 0 <= reduction <= codec.max_reduction:
+        raise UnsupportedError(f"The reduction must be a whole number from 0 to {codec.max_reduction} for this file, "
+                               f"not {reduction!r}.")
+    if budget is None:
+        budget = reader.file_length
+    if type(budget) is float and 0 <= budget <= 1:
+        budget = int(budget * reader.file_length)
+    if type(budget) is not int or budget < reader.slabs_start:
+        raise UnsupportedError(f"The budget must be a whole number of bytes, for this file at least "
+                               f"{reader.slabs_start}, not {budget!r}.")
+    if reduction == 0 and min(budget, reader.available) >= reader.file_length:
+        return decode_volume(reader, None, threads, progress)
+    chosen, used = _choose(reader, codec.layers_for(reduction), budget)
+    frames, k_count, rows, columns = reader.header.frames_shape
+    scale = 1 << reduction
+    small = (-(-rows // scale), -(-columns // scale))
+    voxels = np.empty((frames, k_count, *small), reader.header.dtype)
+
+    def decode(number: int) -> np.ndarray:
+        chunks = {layer: reader.read_chunk(layer, number) for layer in chosen[number]}
+        shape = reader.grid.slab_shape(number)
+        if reader.index["storage"][number] == VERBATIM and 0 in chunks:
+            return verbatim_voxels(chunks[0], shape, reader.header.dtype)[..., ::scale, ::scale]
+        return decoder.samples.inverse_near(codec.decode_layers(chunks, shape, reduction))
+
+    numbers = range(len(reader.grid))
+    for number, part in zip(numbers, ordered_map(decode, numbers, threads), strict=True):
+        voxels[reader.grid.ranges(number)] = part
+        progress((number + 1) / len(reader.grid))
+    matrix = reader.ijk_to_ras.copy()
+    matrix[:3, :2] *= scale
+    mark = {"reduction": reduction, "bytes": used, "file_bytes": reader.file_length,
+            "layers": min(map(len, chosen))}
+    shape = list(reader.header.shape)
+    j = reader.header.axes.index("j")
+    shape[j:j + 2] = small
+    t_first = np.moveaxis(voxels.reshape(-1, reader.header.components, k_count, *small), 1, -1)
+    return Volume(np.ascontiguousarray(t_first).reshape(shape), matrix, reader.header.axes, reader.header.sequence,
+                  reader.metadata | {MARK: mark})
+
+
+def _choose(reader: Reader, layers: list[int], budget: int) -> tuple[list[list[int]], int]:
+    """Which of `layers` of each slab there are bytes for, in the order of the file, and how many bytes that makes."""
+    chosen: list[list[int]] = [[] for _ in range(len(reader.grid))]
+    used = reader.slabs_start
+    for layer in layers:
+        for number, taken in enumerate(chosen):
+            length = reader.chunk_length(layer, number)
+            if used + length > budget or not reader.has_chunk(layer, number):
+                return chosen, used
+            taken.append(layer)
+            used += length
+    return chosen, used

@@ -1,0 +1,194 @@
+"""The codec `progressive`: the shared contract, and that every part of a file makes a preview of it."""
+
+import itertools
+from functools import cache
+
+import numpy as np
+import pytest
+import reference
+import surgery
+from codec_contract import CodecContract, smooth
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import MedCompressLib as mc
+from MedCompressLib.codecs.progressive import schedule
+from MedCompressLib.codecs.wavelet import lifting
+from MedCompressLib.container import Reader
+from MedCompressLib.errors import FormatError, UnsupportedError
+from MedCompressLib.sources import open_file
+
+MATRIX = np.array([[-0.5, 0, 0.2, 10], [0, 0.7, 0, -20], [0, 0.1, 3, 30], [0, 0, 0, 1.0]])
+
+
+class TestProgressiveContract(CodecContract):
+    codec_id = "progressive"
+    examples = 15
+    time_limit = 20.0
+
+
+@cache
+def scan() -> mc.Volume:
+    """Like a CT: smooth parts, edges, noise; of several slabs."""
+    k, j, i = np.indices((12, 96, 88))
+    body = 1000 * ((j - 48)**2 + (i - 44)**2 < 1400 + 40 * k) + 300 * ((j - 40)**2 + (i - 50)**2 < 99)
+    noise = np.random.default_rng(1).normal(0, 9, body.shape)
+    return mc.Volume((body + noise - 1000).astype(np.int16), MATRIX, metadata={"Modality": "CT"})
+
+
+@cache
+def file() -> bytes:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("MedCompressLib.slabs.SMALL_VOLUME_VOXELS", 0)
+        return mc.compress(scan(), codec="progressive")
+
+
+def psnr(volume: mc.Volume) -> float:
+    error = volume.voxels.astype(float) - scan().voxels
+    return float(20 * np.log10(np.ptp(scan().voxels.astype(int)) / max(1e-9, np.sqrt((error**2).mean()))))
+
+
+def slabs_start(data: bytes) -> int:
+    return Reader(open_file(data)).slabs_start
+
+
+def test_whole_file_is_exact():
+    assert mc.decompress(file()).equals(scan())
+    assert mc.preview(file()).equals(scan())
+    assert mc.decompress(file(), budget=len(file())).equals(scan())
+    assert mc.verify(file()).ok
+    part = mc.decompress(file(), slices=slice(7, 10))
+    assert np.array_equal(part.voxels, scan().voxels[7:10])
+
+
+def test_it_costs_little():
+    """On an image this small tables and weights count most; the benchmark has the figures for real ones."""
+    assert len(file()) < 1.1 * len(mc.compress(scan(), codec="wavelet"))
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 10**9))
+def test_any_prefix_is_a_preview_or_refused(cut):
+    cut %= len(file())
+    data = file()[:cut]
+    with pytest.raises(FormatError):
+        mc.decompress(data)
+    if cut < slabs_start(file()):
+        with pytest.raises(FormatError):
+            mc.preview(data)
+        return
+    volume = mc.preview(data)
+    assert volume.shape == scan().shape and volume.dtype == scan().dtype
+    mark = volume.metadata.pop("preview")
+    assert mark["bytes"] <= cut and mark["file_bytes"] == len(file())
+    assert volume.metadata == scan().metadata and np.array_equal(volume.ijk_to_ras, MATRIX)
+    assert np.array_equal(mc.decompress(file(), budget=cut).voxels, volume.voxels)
+
+
+def test_more_bytes_are_never_worse():
+    start = slabs_start(file())
+    reached = [psnr(mc.preview(file(), budget=int(start + share * (len(file()) - 1 - start))))
+               for share in np.linspace(0, 1, 12)]
+    assert all(later > earlier - 0.3 for earlier, later in itertools.pairwise(reached))
+    assert reached[2] > 25 and reached[-1] > 50
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 3])
+def test_reduced_volumes_lie_where_the_volume_lies(reduction):
+    small = mc.preview(file(), reduction=reduction)
+    step = 2**reduction
+    assert small.shape == (12, -(-96 // step), -(-88 // step))
+    assert np.allclose(small.ijk_to_ras[:, :2], step * MATRIX[:, :2])
+    assert np.array_equal(small.ijk_to_ras[:, 2:], MATRIX[:, 2:])
+    inner = np.s_[:, 4:-4, 4:-4]
+    means = scan().voxels.reshape(12, 96 // step, step, 88 // step, step).mean((2, 4))
+    assert np.corrcoef(small.voxels[inner].ravel(), means[inner].ravel())[0, 1] > 0.9
+    early = mc.preview(file(), reduction=reduction, budget=0.15)
+    assert early.metadata["preview"]["bytes"] <= 0.15 * len(file())
+
+
+def test_a_reduction_reads_only_its_layers():
+    small = mc.preview(file(), reduction=2)
+    assert small.metadata["preview"]["bytes"] < 0.2 * len(file())
+    spoiled = bytearray(file())
+    spoiled[-9] ^= 255                     # in the last layer of the last slab
+    assert np.array_equal(mc.preview(bytes(spoiled), reduction=2).voxels, small.voxels)
+    with pytest.raises(FormatError, match="checksum"):
+        mc.preview(bytes(spoiled), budget=len(spoiled))
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((1, 1, 1), "kji"), ((1, 1, 40), "kji"), ((40, 1, 1), "kji"),
+                                             ((3, 2, 2), "kji"), ((3, 4, 30, 31), "tkji"), ((4, 30, 31, 3), "kjic"),
+                                             ((2, 3, 30, 26, 2), "tkjic")])
+def test_every_shape(shape, axes):
+    voxels = (np.indices(shape).sum(0) * 37 % 101 + np.random.default_rng(2).integers(0, 9, shape)).astype(np.int16)
+    volume = mc.Volume(voxels, axes=axes)
+    data = mc.compress(volume, codec="progressive")
+    assert mc.decompress(data).equals(volume)
+    if mc.info(data)["codec"] == "progressive":         # which it is not where "raw" is smaller
+        for budget in np.linspace(slabs_start(data), len(data), 4).astype(int).tolist():
+            assert mc.preview(data[:budget]).shape == shape
+    constant = mc.Volume(np.full(shape, 7, np.int16), axes=axes)
+    assert mc.decompress(mc.compress(constant, codec="progressive")).equals(constant)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint16", "int32", "int64", "uint64", "float32", "float64"])
+def test_every_type(dtype):
+    smooth_part = smooth((1, 6, 40, 42), 100)[0].astype(dtype)
+    voxels = smooth_part * np.array(1.37).astype(dtype) if np.dtype(dtype).kind == "f" else smooth_part
+    if dtype == "float64":
+        voxels = voxels + np.random.default_rng(3).normal(0, 1e-9, voxels.shape)     # with a residue
+    data = mc.compress(voxels, codec="progressive")
+    assert np.array_equal(mc.decompress(data).voxels, voxels)
+    near = mc.preview(data[:len(data) * 3 // 4])
+    assert near.dtype == voxels.dtype
+    assert np.abs(near.voxels.astype(float) - voxels).max() < 60
+    assert mc.preview(data, reduction=1).shape == (6, 20, 21)
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"reduction": 99}, "reduction"), ({"reduction": -1}, "reduction"), ({"reduction": 1.5}, "reduction"),
+    ({"budget": 10}, "budget"), ({"budget": -1}, "budget"), ({"budget": "much"}, "budget"),
+    ({"budget": 1.5}, "budget")])
+def test_what_cannot_be_is_refused(options, words):
+    with pytest.raises(UnsupportedError, match=words):
+        mc.preview(file(), **options)
+
+
+def test_other_codecs_have_no_previews():
+    data = mc.compress(scan(), codec="wavelet")
+    with pytest.raises(UnsupportedError, match="progressive"):
+        mc.preview(data, reduction=1)
+    with pytest.raises(UnsupportedError, match="budget"):
+        mc.decompress(file(), slices=slice(1), budget=9999)
+
+
+def test_layers_end_with_every_bit_and_coarse_ones_come_first():
+    layers = schedule.choose(lifting.forward(scan().voxels[np.newaxis].astype(np.int32), 3, 1))
+    assert schedule.check([list(layer) for layer in layers], 3) == layers
+    for level in range(3):
+        assert [layer.shift for layer in layers if layer.level == level][-1] == 0
+    for wrong in (None, [[0, 0]], [[0, 0], [1, 1]], [[0, 0], [1, 0], [1, 0]], [[0, 0], [1, 0], [2, 0]],
+                  [[0, 27], [1, 0]], [[0, 0], [1, True]]):
+        with pytest.raises(FormatError):
+            schedule.check(wrong, 2)
+
+
+def test_headers_with_other_layers_are_refused():
+    for layers in (0, 2, 256, 257, "3", None):
+        parts = surgery.File.split(file())
+        parts.fields = {**parts.fields, "layers": layers}
+        with pytest.raises(FormatError):
+            mc.decompress(parts.join())
+        with pytest.raises(reference.RefusedError):
+            reference.decode(parts.join())
+
+
+def test_the_reference_makes_the_same_previews():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("MedCompressLib.slabs.SMALL_VOLUME_VOXELS", 0)
+        data = mc.compress(scan().voxels[:4, 30:56, 31:58], codec="progressive")
+    for budget, reduction in ((0.6, 0), (0.9, 0), (0.7, 1)):
+        ours = mc.preview(data, reduction, budget)
+        theirs = reference.preview(data, reduction, int(budget * len(data)))
+        assert np.array_equal(ours.voxels, theirs)

@@ -1,0 +1,265 @@
+"""Section 10.6: the codec `progressive`."""
+
+from itertools import product
+
+import numpy as np
+
+from .entropy import Bytes, GroupStream, Rans, count_of
+from .refuse import require
+from .wavelet import (
+    AROUND,
+    FAR,
+    MOST_WEIGHT,
+    NINE,
+    Key,
+    Name,
+    Shape,
+    Wavelet,
+    at,
+    bands,
+    components,
+    join,
+    join_level,
+    known_offsets,
+    mean_taps,
+    passes,
+    spread_terms,
+    weight_layout,
+)
+
+WIDE, ZERO, NOT_ZERO, GROUPS = 0, 160, 300, 560
+MOST_ESCAPE = 2**28
+RINGS = [[(0, -1, 0), (0, 0, -1), (0, 0, 1), (0, 1, 0)],
+         [(0, dj, di) for dj, di in product((-1, 1), repeat=2)],
+         [(-1, 0, 0), (1, 0, 0)],
+         [(dd, dj, di) for dd, dj, di in product((-1, 1), (-1, 0, 1), (-1, 0, 1)) if (dj, di) != (0, 0)]]
+
+
+def decode_slab(config: dict, model: bytes, maximum: int, chunks: list[bytes], shape: Shape) -> np.ndarray:
+    """Samples of a slab from all of its chunks."""
+    codec = Progressive(config, model)
+    require(codec.maximum == maximum, "another maximum than that of the samples")
+    require(len(chunks) == codec.count, "another number of layers")
+    return codec.decode(chunks, shape, 0)
+
+
+def preview_slab(config: dict, model: bytes, chunks: list[bytes], shape: Shape, reduction: int) -> np.ndarray:
+    """Samples near the true ones, from the first chunks of a slab (those of level `reduction` and coarser count)."""
+    codec = Progressive(config, model)
+    return np.clip(codec.decode(chunks, shape, reduction), 0, codec.maximum)
+
+
+class Progressive(Wavelet):
+    """The codec with its configuration, weights and tables."""
+
+    def __init__(self, config: dict, model: bytes):
+        self.layers = config.get("layers")
+        require(isinstance(self.layers, list) and len(self.layers) <= 255, "the layers")
+        super().__init__({key: value for key, value in config.items() if key != "layers"}, model)
+        left = dict.fromkeys(range(self.levels), 27)
+        for layer in self.layers:
+            require(isinstance(layer, list) and [type(n) for n in layer] == [int, int] and layer[0] in left
+                    and 0 <= layer[1] < left[layer[0]], "a layer")
+            left[layer[0]] = layer[1]
+        require(not any(left.values()), "a level is not coded to its end")
+
+    @property
+    def count(self) -> int:
+        return 1 + len(self.layers)
+
+    def read_weights(self, model: bytes) -> dict:
+        """The weights by set, band, pass and whether refined; also reads the tables."""
+        if self.levels == 0:
+            require(not model, "a model without weights")
+            return {}
+        data = Bytes(model)
+        layout = layout_of_weights(self.weight_sets, self.depth_levels)
+        stream = GroupStream(data.take(data.varint()), 2, sum(of_mean + of_spread for _, of_mean, of_spread in layout))
+        weights = {}
+        for key, of_mean, of_spread in layout:
+            weights[key] = [stream.next(0) for _ in range(of_mean)], [stream.next(1) for _ in range(of_spread)]
+            require(all(abs(weight) <= MOST_WEIGHT for row in weights[key] for weight in row), "a weight")
+        stream.end()
+        sizes = [17] * ZERO + [3] * (NOT_ZERO - ZERO) + [2] * (GROUPS - NOT_ZERO)
+        stream = GroupStream(data.take(len(model) - data.place), 3, sum(sizes))
+        kinds = {17: 0, 3: 1, 2: 2}
+        self.tables = [[max(1, count_of(stream.next(kinds[size]))) for _ in range(size)] for size in sizes]
+        stream.end()
+        return weights
+
+    def decode(self, chunks: list[bytes], shape: Shape, reduction: int) -> np.ndarray:
+        """The slab as far as the chunks tell it."""
+        turned = self.depth_axis == "frames"
+        shape = (shape[1], shape[0], *shape[2:]) if turned else shape
+        self.shapes = [shape]
+        for level in range(self.levels):
+            batch, depth, rows, columns = self.shapes[-1]
+            self.shapes.append((batch, -(-depth // 2) if self.splits_depth(level) else depth, -(-rows // 2),
+                                -(-columns // 2)))
+        size = int(np.prod(self.shapes[-1]))
+        stream = GroupStream(chunks[0], 1, size)
+        self.low = np.array([stream.next(0) for _ in range(size)], self.dtype).reshape(self.shapes[-1])
+        stream.end()
+        for axis in (3, 2, 1):
+            self.low = self.low.cumsum(axis, dtype=self.dtype)
+        self.values = [{name: np.zeros(self.band_shape(level, name), self.dtype)
+                        for name in bands(self.splits_depth(level))} for level in range(self.levels)]
+        self.residuals = [{name: band.copy() for name, band in level.items()} for level in self.values]
+        self.shifts: list[int | None] = [None] * self.levels
+        wanted = [layer for layer in self.layers if layer[0] >= reduction]
+        for (level, shift), chunk in zip(wanted, chunks[1:], strict=False):
+            self.decode_layer(level, shift, Symbols(chunk, self.tables))
+        low = self.low_part(reduction)
+        for level in reversed(range(min(reduction, self.depth_levels))):
+            missing = self.shapes[level][1] - low.shape[1]
+            low = join(low, np.zeros((low.shape[0], missing, *low.shape[2:]), low.dtype), 1) if missing else low
+        return low.swapaxes(0, 1) if turned else low
+
+    def low_part(self, level: int) -> np.ndarray:
+        """What the levels from this one on make."""
+        low = self.low
+        for coarser in reversed(range(level, self.levels)):
+            low = join_level(low, self.values[coarser], self.shapes[coarser], join)
+        return low
+
+    def band_shape(self, level: int, name: Name) -> Shape:
+        shape, deep = self.shapes[level], self.splits_depth(level)
+        return (shape[0], *((n // 2 if high else -(-n // 2)) if axis or deep else n
+                            for axis, (n, high) in enumerate(zip(shape[1:], name, strict=True))))
+
+    def decode_layer(self, level: int, shift: int, symbols: "Symbols") -> None:
+        """One layer."""
+        deep, before = self.splits_depth(level), self.shifts[level]
+        low, refined = self.low_part(level + 1), before is not None
+        coarser = self.values[level + 1] if level + 1 < self.levels else {}
+        values, residuals = self.values[level], self.residuals[level]
+        earlier: list[Name] = []
+        for name, band in values.items():
+            residual = residuals[name]
+            parent = self.parent(coarser.get(name), self.splits_depth(level + 1), band.shape)
+            others = [other for other in values if other != name] if refined else list(earlier)
+            of_values, of_residuals = ([kept[other] for other in others] for kept in (values, residuals))
+            for turn in passes(deep):
+                for_mean, for_spread = self.weights[min(level, self.weight_sets - 1), name, turn, refined]
+                for part in components(deep, turn):
+                    if refined:
+                        taps = refined_taps(low, of_values, band)
+                        terms = refined_terms(low, of_residuals, parent, residual)
+                    else:
+                        known = known_offsets(deep, turn)
+                        taps = mean_taps(low, of_values, band, known)
+                        terms = spread_terms(low, of_residuals, parent, residual, known)
+                    mean = sum((self.dtype(w) * tap for w, tap in zip(for_mean, taps, strict=True)),
+                               self.dtype(2**5)) >> 6
+                    spread = sum((self.dtype(w) * term for w, term in zip(for_spread, terms, strict=False)),
+                                 self.dtype(for_spread[-1])) >> 6
+                    mean = [int(m) for m in mean[part].flat]
+                    spread = [min(max(int(s), 1), 2**28) for s in spread[part].flat]
+                    if refined:
+                        q = [int(np.sign(v)) * (abs(int(v)) >> before) for v in band[part].flat]
+                        q = refine(q, mean, spread, before, shift, symbols)
+                    else:
+                        q = first(mean, spread, shift, symbols)
+                    new = [int(np.sign(n)) * ((abs(n) << shift) + (1 << shift) // 2) for n in q]
+                    shape = band[part].shape
+                    band[part] = np.array(new, self.dtype).reshape(shape)
+                    residual[part] = np.array([abs(v - (m >> 4)) for v, m in zip(new, mean, strict=True)],
+                                              self.dtype).reshape(shape)
+            earlier.append(name)
+        symbols.end()
+        self.shifts[level] = shift
+
+
+class Symbols:
+    """A chunk: symbols by group."""
+
+    def __init__(self, chunk: bytes, tables: list[list[int]]):
+        data = Bytes(chunk)
+        count = data.varint()
+        require(count <= len(chunk), "more escapes than bytes")
+        self.escapes = [data.varint() for _ in range(count)]
+        require(all(escape <= MOST_ESCAPE for escape in self.escapes), "an escape")
+        words = data.take(len(chunk) - data.place)
+        require(len(words) % 4 == 0, "words that are not whole")
+        self.rans = Rans(np.frombuffer(words, "<u4").tolist())
+        self.tables = tables
+
+    def next(self, groups: list[int]) -> list[int]:
+        """The symbols of elements with these groups."""
+        found = [0] * len(groups)
+        members = {}
+        for place, group in enumerate(groups):
+            members.setdefault(group, []).append(place)
+        for group, places in sorted(members.items()):
+            lowest = -8 if group < ZERO else -1 if group < NOT_ZERO else 0
+            for place, index in zip(places, self.rans.decode(self.tables[group], len(places)), strict=True):
+                symbol = index + lowest
+                if abs(symbol) == 8:
+                    require(bool(self.escapes), "too few escapes")
+                    symbol += self.escapes.pop(0) * (1 if symbol > 0 else -1)
+                found[place] = symbol
+        return found
+
+    def end(self) -> None:
+        require(not self.escapes, "escapes are left")
+        self.rans.end()
+
+
+def layout_of_weights(weight_sets: int, depth_levels: int) -> list[tuple[Key, int, int]]:
+    """The order of the weights in the model, with how many the mean and the spread have of each."""
+    plain, layout = weight_layout(weight_sets, depth_levels), []
+    for number in range(weight_sets):
+        own = [row for row in plain if row[0][0] == number]
+        others = len(bands(number < depth_levels)) - 1
+        layout += [((*key, False), of_mean, of_spread) for key, of_mean, of_spread in own]
+        layout += [((*key, True), 12 + 9 * others + 10, 4 + 4 * others + 1 + 4 + 1) for key, _, _ in own]
+    return layout
+
+
+def refined_taps(low: np.ndarray, others: list[np.ndarray], band: np.ndarray) -> list[np.ndarray]:
+    """The values that the mean of each element is made of, where all of the level is known."""
+    middle = at(low, (0, 0, 0), band.shape, edge=True)
+    taps = [at(low, (0, dj, di), band.shape, edge=True) - middle for dj, di in AROUND + FAR]
+    taps += [at(other, (0, dj, di), band.shape) for other in others for dj, di in NINE]
+    own = [(0, dj, di) for dj, di in AROUND] + [(-1, 0, 0), (1, 0, 0)]
+    return taps + [at(band, offset, band.shape) for offset in own]
+
+
+def refined_terms(low: np.ndarray, others: list[np.ndarray], parent: np.ndarray,
+                  residual: np.ndarray) -> list[np.ndarray]:
+    """The terms that the spread of each element is made of, without the constant."""
+    terms = spread_terms(low, others, parent, residual, [])
+    return terms + [sum(at(np.abs(residual), offset, residual.shape) for offset in ring) for ring in RINGS]
+
+
+def class_of(spread: int, shift: int) -> int:
+    ratio = spread * 4 >> shift
+    octave = max(ratio, 1).bit_length() - 1
+    return min(2 * octave + (ratio >> octave - 1 & 1 if octave else 0), 19)
+
+
+def distance(away: int, spread: int) -> int:
+    return sum(spread << k <= 8 * abs(away) for k in range(6))
+
+
+def first(mean: list[int], spread: list[int], shift: int, symbols: Symbols) -> list[int]:
+    """Steps of elements of which nothing was known."""
+    quarters = [abs(m) >> shift + 2 for m in mean]
+    groups = [8 * class_of(s, shift) + 2 * (n & 3) + (n >> 2 > 0) for n, s in zip(quarters, spread, strict=True)]
+    return [(symbol + (n >> 2)) * (-1 if m < 0 else 1)
+            for symbol, n, m in zip(symbols.next(groups), quarters, mean, strict=True)]
+
+
+def refine(q: list[int], mean: list[int], spread: list[int], before: int, shift: int, symbols: Symbols) -> list[int]:
+    """Steps of elements known to coarser ones."""
+    for t in reversed(range(shift, before)):
+        groups = []
+        for n, m, s in zip(q, mean, spread, strict=True):
+            if n == 0:
+                groups.append(ZERO + 7 * class_of(s, t) + distance(m, s))
+            else:
+                d = (-m if n < 0 else m) - (2 * abs(n) + 1 << t + 4)
+                groups.append(NOT_ZERO + 13 * class_of(s, t) + 6 + (-distance(d, s) if d < 0 else distance(d, s)))
+        q = [symbol * (-1 if m < 0 else 1) if n == 0 else 2 * n + (symbol if n > 0 else -symbol)
+             for symbol, n, m in zip(symbols.next(groups), q, mean, strict=True)]
+    return q
