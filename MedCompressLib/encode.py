@@ -33,7 +33,7 @@ from .quality import NearLossless, Target
 from .roi import RegionOfInterest
 from .samples import SampleMap
 from .slabs import SlabGrid, SlabSequence, ordered_map
-from .targets import encode_target
+from .targets import encode_target, fit_regions
 from .volume import Volume
 
 # Label maps have few distinct values in long runs along a row. On 22 volumes, neighbours in a row differ at 0.1 to 2 %
@@ -131,11 +131,9 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     """
     voxels = volume.as_frames()
     if isinstance(quality, Target):
-        if roi is not None:
-            raise UnsupportedError("Regions of interest have bounds on the error: use quality=NearLossless(...).")
         if model is not None:
             raise UnsupportedError(f"A model is for the codec {_MODEL_CODEC!r}, which has no targets of size or PSNR.")
-        encode_target(volume, voxels, file, codec, preset, threads, progress, quality,
+        encode_target(volume, voxels, file, codec, preset, threads, progress, quality, roi,
                       lambda volume, file: encode_volume(volume, file, codec, preset, threads, lambda fraction: None))
         return
     if quality is not None and (quality.max_error or roi is not None):
@@ -223,6 +221,8 @@ def _encode_bounded_volume(volume: Volume | LazyVolume, voxels: np.ndarray | Laz
         load_if_worth(math.prod(voxels.shape))
     fitted = codec_class.fit(mapped, samples.maximum, preset, volume.spacing,
                              lambda fraction: progress(_FITTED * fraction), bound, **_model_option(model))
+    if regions is not None:
+        fit_regions(fitted, mapped, grid, regions, len(max_errors))
 
     def encode(number: int) -> tuple[StoredSlab, list[Errors], np.ndarray]:
         _, k_range = grid.ranges(number)

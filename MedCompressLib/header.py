@@ -174,8 +174,10 @@ def _is_quality(quality: dict) -> bool:
                 and quality["max_error"] > 0 and isinstance(quality["reached"], dict) and isinstance(regions, list)
                 and len(regions) <= MAX_REGIONS and all(type(allowed) is int and allowed >= 0 for allowed in regions))
     if quality.get("kind") == "lossy":
-        return set(quality) == {"kind", "target", "reached"} and _is_target(quality["target"]) \
-            and isinstance(quality["reached"], dict)
+        regions = quality.get("regions", [])
+        return (set(quality) - {"regions"} == {"kind", "target", "reached"} and _is_target(quality["target"])
+                and isinstance(quality["reached"], dict) and isinstance(regions, list) and len(regions) <= MAX_REGIONS
+                and all(allowed is None or (type(allowed) is int and allowed >= 0) for allowed in regions))
     return quality == {"kind": "lossless"}
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from .errors import UnsupportedError
 
 MAX_ERROR = 1 << 20
+MAX_REGIONS = 16
 
 
 @dataclass(frozen=True)

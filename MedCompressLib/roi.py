@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .errors import UnsupportedError
-from .quality import MAX_ERROR
+from .quality import MAX_ERROR, MAX_REGIONS
 
-MAX_REGIONS = 16
+_ANY = MAX_ERROR + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class RegionOfInterest:
             raise UnsupportedError(f"The margin must be a length of 0 mm or more, not {self.margin!r}.")
 
     def regions(self, shape: tuple[int, int, int], spacing: tuple[float, float, float],
-                background: int) -> tuple[np.ndarray, list[int]]:
+                background: int | None) -> tuple[np.ndarray, list[int | None]]:
         """Every voxel's region, and the error allowed in each.
 
         Where regions overlap by their margins, the tightest bound counts.
@@ -56,14 +56,14 @@ class RegionOfInterest:
         ----------
         shape, spacing : (k, j, i)
             Of the volume; the spacing in mm.
-        background : int
-            The error allowed outside all labels.
+        background : int or None
+            The error allowed outside all labels; None for any.
 
         Returns
         -------
         regions : uint8 array of `shape`
-        max_errors : list of int
-            Of region 0, 1, ..., ascending; only regions that have voxels.
+        max_errors : list of int or None
+            Of region 0, 1, ..., ascending, None (any error) last; only regions that have voxels.
 
         Raises
         ------
@@ -75,7 +75,7 @@ class RegionOfInterest:
                                    f"{tuple(shape)}; resample it to the volume's grid.")
         labels = [int(label) for label in np.unique(self.labels) if label]
         bounds = {label: self.max_errors.get(label, 0) for label in labels}
-        allowed = np.full(shape, background, np.int64)
+        allowed = np.full(shape, _ANY if background is None else background, np.int64)
         for bound in sorted(set(bounds.values()), reverse=True):     # the tightest last, so that it counts
             inside = np.isin(self.labels, [label for label in labels if bounds[label] == bound])
             allowed[inside] = bound
@@ -87,7 +87,7 @@ class RegionOfInterest:
         max_errors, regions = np.unique(allowed, return_inverse=True)
         if len(max_errors) > MAX_REGIONS:
             raise UnsupportedError(f"There are {len(max_errors)} different bounds; use at most {MAX_REGIONS}.")
-        return regions.reshape(shape).astype(np.uint8), [int(bound) for bound in max_errors]
+        return regions.reshape(shape).astype(np.uint8), [None if bound == _ANY else int(bound) for bound in max_errors]
 
 
 def _grown(inside: np.ndarray, spacing: tuple[float, float, float], margin: float) -> np.ndarray:

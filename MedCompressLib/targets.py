@@ -18,12 +18,14 @@ import numpy as np
 
 from .checksum import combined_digest, slice_digests
 from .codecs import Codec, Progress, get_codec
+from .codecs.runs import RunsCodec
 from .container import CODED, StoredSlab, Writer
-from .errors import UnsupportedError
+from .errors import MedCompressError, UnsupportedError
 from .header import Header, check_grid
 from .lazy import LazyArray, LazyVolume
 from .metrics import Errors
 from .quality import SampleStep, Target, TargetPSNR, TargetRatio
+from .roi import RegionOfInterest
 from .samples import SampleMap
 from .slabs import SlabGrid, SlabSequence, ordered_map
 from .volume import Volume
@@ -142,7 +144,7 @@ class Search:
 
 def encode_target(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, file: BinaryIO, codec: str,
                   preset: str | None, threads: int, progress: Progress, target: Target,
-                  lossless: Lossless) -> None:
+                  roi: RegionOfInterest | None, lossless: Lossless) -> None:
     """Write a volume to an empty file that meets the target; without loss where that is not larger.
 
     Parameters
@@ -154,6 +156,8 @@ def encode_target(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, f
     codec, preset
         "auto" and None, or what has targets.
     target : Target
+    roi : RegionOfInterest, optional
+        What it takes comes on top of the target, which is for what the rest would take alone.
     lossless : callable
         Writes a volume to an empty file without loss.
 
@@ -172,7 +176,12 @@ def encode_target(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, f
     check_grid(grid, UnsupportedError)
     progress(0.0)
     plain = SlabSequence(voxels, grid)
-    job = _Job(volume, plain, grid, SampleMap.fit_linear(plain), preset, target, threads)
+    regions, bounds = None, []
+    if roi is not None:
+        if voxels.dtype.kind == "f":
+            raise UnsupportedError(f"A region of interest needs integer voxels, and these are {voxels.dtype.name}.")
+        regions, bounds = roi.regions(voxels.shape[1:], volume.spacing, None)
+    job = _Job(volume, plain, grid, SampleMap.fit_linear(plain), preset, target, threads, regions, bounds)
     goal = Goal.of(target, voxels, job.samples.maximum * job.samples.unit)
     if _fits_without_loss(job, goal, lossless):
         lossless(volume, file)
@@ -189,6 +198,9 @@ def encode_target(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, f
         raise UnsupportedError(f"No file of this volume is so small; the smallest would take {nearest.file_bytes} "
                                f"bytes, {goal.file_bytes:.0f} are asked for.")
     _write(job, best, file, lambda fraction: progress(_PROVEN + (1 - _PROVEN) * fraction))
+    if roi is not None and _lossless_bytes(job, lossless) <= file.seek(0, io.SEEK_END):  # as where they are everything
+        _empty(file)
+        lossless(volume, file)
 
 
 @dataclass(frozen=True)
@@ -202,6 +214,8 @@ class _Job:
     preset: str
     target: Target
     threads: int
+    regions: np.ndarray | None
+    bounds: list[int | None]
 
     @property
     def voxels(self) -> int:
@@ -213,6 +227,8 @@ class _Job:
 
     def header(self, codec: Codec, reached: dict) -> Header:
         quality = {"kind": "lossy", "target": asdict(self.target), "reached": reached}
+        if codec.regions:
+            quality["regions"] = self.bounds
         volume = self.volume
         return Header(volume.shape, volume.dtype, volume.axes, volume.sequence, codec.codec_id, codec.get_config(),
                       self.preset, self.samples.get_config(), quality, self.grid.frames, self.grid.slices)
@@ -333,22 +349,52 @@ def _encode_all(job: _Job, codec: Codec, progress: Progress) -> _Encoded:
 
 def _write(job: _Job, encoded: _Encoded, file: BinaryIO, progress: Progress) -> None:
     """Write the file, with what was measured on what it decodes to."""
-    def decode(number: int) -> tuple[np.ndarray, Errors]:
-        payload, slab = encoded.payloads[number], job.plain[number]
-        decoded = job.samples.inverse(encoded.codec.decode(payload, slab.shape))
-        return slice_digests(decoded), Errors.between(slab, decoded)
+    codec, regions = encoded.codec, job.regions
+    if regions is not None:
+        codec = codec.with_regions([None if bound is None else bound // int(job.samples.unit) for bound in job.bounds])
+        fit_regions(codec, job.mapped, job.grid, regions, len(job.bounds))
 
-    errors = Errors()
+    def finish(number: int) -> tuple[StoredSlab, np.ndarray, list[Errors]]:
+        payload, region_map, slab = encoded.payloads[number], b"", job.plain[number]
+        parts, here = [np.ones(slab.shape, bool)], None
+        if regions is not None:
+            flat = regions[job.grid.ranges(number)[1]]
+            here = np.broadcast_to(flat, slab.shape)
+            payload = codec.add_layer(payload, job.samples.nearest(slab), here)
+            region_map = RunsCodec().encode(flat[np.newaxis].astype(np.int32))
+            parts = [here == region for region in range(len(job.bounds))]
+        decoded = job.samples.inverse(codec.decode(payload, slab.shape, here))
+        digests = slice_digests(decoded)
+        stored = StoredSlab(payload, region_map, CODED, combined_digest(digests)[:8])
+        return stored, digests, [Errors.between(slab[part], decoded[part]) for part in parts]
+
+    slabs, errors = [], [Errors() for _ in job.bounds or [None]]
     digests = np.empty((*job.grid.shape[:2], 32), dtype=np.uint8)
-    with closing(ordered_map(decode, range(len(job.grid)), job.threads)) as results:
-        for number, (digests[job.grid.ranges(number)], part) in enumerate(results):
-            errors.add(part)
+    with closing(ordered_map(finish, range(len(job.grid)), job.threads)) as results:
+        for number, (stored, digests[job.grid.ranges(number)], parts) in enumerate(results):
+            slabs.append(stored)
+            for whole, part in zip(errors, parts, strict=True):
+                whole.add(part)
             progress((number + 1) / len(job.grid))
-    writer = job.writer(file, encoded.codec, errors.as_dict())
-    for number, payload in enumerate(encoded.payloads):
-        digest = combined_digest(digests[job.grid.ranges(number)])[:8]
-        writer.append(StoredSlab(payload, b"", CODED, digest))
+    for bound, found in zip(job.bounds, errors, strict=False):
+        if bound is not None and found.maximum > bound:
+            raise MedCompressError(f"A voxel would be off by {found.maximum}, more than the {bound} asked for, so "
+                                   "nothing was stored; please report this as an error of MedCompress.")
+    reached = Errors.of(errors).as_dict()
+    if regions is not None:
+        reached["regions"] = [part.as_dict() for part in errors]
+    writer = job.writer(file, codec, reached)
+    for stored in slabs:
+        writer.append(stored)
     writer.finish(combined_digest(digests))
+
+
+def fit_regions(codec: Codec, mapped: SlabSequence, grid: SlabGrid, regions: np.ndarray, count: int) -> None:
+    """Let a codec look at the slab with the most voxels of regions other than the last of `count`."""
+    inside = (regions != count - 1 if count > 1 else regions == 0).sum((1, 2))
+    number = max(range(len(grid)), key=lambda number: int(inside[grid.ranges(number)[1]].sum()))
+    slab = mapped[number]
+    codec.fit_regions(slab, np.broadcast_to(regions[grid.ranges(number)[1]], slab.shape))
 
 
 def _empty(file: BinaryIO) -> None:

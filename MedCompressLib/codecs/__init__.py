@@ -45,7 +45,8 @@ class Codec(ABC):
     lossy : bool
         Whether `fit` takes a step (`SampleStep`). Then there are also `sampled(slabs)`, on what part of a volume to
         try steps; `at_step(step)`, the same codec with another step; and `encode_measured(slab)`, the payload with the
-        samples that it decodes to.
+        samples that it decodes to. With regions as well, `with_regions(errors)` is the same codec with a second layer,
+        and `add_layer(payload, slab, regions)` the payload with it.
     lossy_slab_slices : int
         `slab_slices` with a step.
     has_compiled_loops : bool
@@ -97,6 +98,9 @@ class Codec(ABC):
         if preset not in cls.presets:
             raise UnsupportedError(f"The codec {cls.codec_id!r} has no preset {preset!r}; it has "
                                    f"{', '.join(cls.presets)}.")
+
+    def fit_regions(self, slab: np.ndarray, regions: np.ndarray) -> None:  # noqa: B027
+        """Choose, right after `fit`, what depends on where the regions lie; from a slab and the regions in it."""
 
     @abstractmethod
     def get_config(self) -> dict:

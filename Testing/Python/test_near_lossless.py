@@ -130,20 +130,22 @@ def ball(shape, centre, radius):
     np.zeros((6, 20, 24), bool), np.ones((6, 20, 24), bool), ball((6, 20, 24), (3, 9, 12), 5),
     np.arange(6 * 20 * 24).reshape(6, 20, 24) == 0, np.arange(6 * 20 * 24).reshape(6, 20, 24) == 6 * 20 * 24 - 1,
     np.random.default_rng(3).random((6, 20, 24)) < 0.3], ids=["empty", "full", "ball", "first", "last", "scattered"])
-def test_region_of_interest_is_exact(mask):
+@pytest.mark.parametrize("codec", ["neural", "wavelet"])
+def test_region_of_interest_is_exact(codec, mask):
     volume = scan()
-    again = mc.decompress(mc.compress(volume, quality=mc.NearLossless(25), roi=mc.RegionOfInterest(mask)))
+    again = mc.decompress(mc.compress(volume, codec=codec, quality=mc.NearLossless(25), roi=mc.RegionOfInterest(mask)))
     off = np.abs(again.voxels.astype(int) - volume.voxels)
     assert not off[mask].any()
     assert mask.all() or 20 <= off[~mask].max() <= 25
 
 
-def test_every_region_keeps_its_own_bound():
+@pytest.mark.parametrize("codec", ["neural", "wavelet"])
+def test_every_region_keeps_its_own_bound(codec):
     volume = scan((8, 40, 40))
     labels = np.zeros((8, 40, 40), np.int16)
     labels[ball(labels.shape, (4, 12, 12), 8)] = 1
     labels[ball(labels.shape, (4, 28, 28), 8)] = 7
-    data = mc.compress(volume, quality=mc.NearLossless(30), roi=mc.RegionOfInterest(labels, {7: 4}))
+    data = mc.compress(volume, codec=codec, quality=mc.NearLossless(30), roi=mc.RegionOfInterest(labels, {7: 4}))
     off = np.abs(mc.decompress(data).voxels.astype(int) - volume.voxels)
     assert (off[labels == 1].max(), off[labels == 7].max(), off[labels == 0].max()) == (0, 4, 30)
     quality = mc.info(data)["quality"]

@@ -195,3 +195,52 @@ def test_norms_are_those_of_impulses():
             bands = {band: np.zeros(array.shape, np.int64) for band, array in empty[number].bands.items()}
             low = irreversible.merge(Level(low, bands), number < 2)
         assert np.sqrt(((low / 2**20)**2).sum()) == pytest.approx(irreversible.synthesis_norm(level, name, 2), rel=1e-4)
+
+
+MASKS = {"empty": np.zeros((6, 30, 34), bool), "full": np.ones((6, 30, 34), bool),
+         "first": np.arange(6 * 30 * 34).reshape(6, 30, 34) == 0,
+         "last": np.arange(6 * 30 * 34).reshape(6, 30, 34) == 6 * 30 * 34 - 1,
+         "scattered": np.random.default_rng(3).random((6, 30, 34)) < 0.1}
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
+def test_regions_are_exact_whatever_the_background_loses(mask):
+    voxels = scan(mask.shape)
+    data = mc.compress(voxels, quality=mc.TargetPSNR(30), roi=mc.RegionOfInterest(mask))
+    again = mc.decompress(data).voxels
+    assert np.array_equal(again[mask], voxels[mask])
+    assert psnr(voxels, again) >= 30 and mc.verify(data).ok
+
+
+def test_regions_have_bounds_of_their_own_and_cost_extra():
+    voxels = scan((8, 48, 56))
+    labels = np.zeros(voxels.shape, np.uint8)
+    labels[2:6, 10:30, 10:30], labels[1:4, 35:44, 20:50] = 1, 9
+    plain = mc.compress(voxels, quality=mc.TargetBitrate(1.5))
+    data = mc.compress(voxels, quality=mc.TargetBitrate(1.5), roi=mc.RegionOfInterest(labels, {9: 3}))
+    off = np.abs(mc.decompress(data).voxels.astype(int) - voxels)
+    assert (off[labels == 1].max(), off[labels == 9].max()) == (0, 3) and off[labels == 0].max() > 3
+    quality = mc.info(data)["quality"]
+    assert quality["regions"] == [0, 3, None]
+    assert [part["max_error"] for part in quality["reached"]["regions"]] == [0, 3, off[labels == 0].max()]
+    assert len(plain) < len(data) < len(plain) + voxels.itemsize * np.count_nonzero(labels)
+    part = mc.decompress(data, slices=slice(3, 5))
+    assert np.array_equal(part.voxels[labels[3:5] == 1], voxels[3:5][labels[3:5] == 1])
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(st.tuples(*[st.integers(1, 7)] * 3), st.randoms(use_true_random=False), st.sampled_from([0, 1, 7]))
+def test_any_region_and_any_bound(shape, random, bound):
+    rng = np.random.default_rng(random.randrange(2**32))
+    voxels = rng.integers(-2000, 2000, shape, dtype=np.int16)
+    labels = rng.integers(0, 3, shape, dtype=np.uint8)
+    for quality in (mc.TargetPSNR(15), mc.NearLossless(60)):
+        data = mc.compress(voxels, codec="wavelet", quality=quality, roi=mc.RegionOfInterest(labels, {2: bound}))
+        off = np.abs(mc.decompress(data).voxels.astype(int) - voxels)
+        assert not off[labels == 1].any() and off[labels == 2].max(initial=0) <= bound
+
+
+def test_regions_need_whole_numbers():
+    with pytest.raises(mc.UnsupportedError, match="integer voxels"):
+        mc.compress(scan().astype(np.float32), quality=mc.TargetPSNR(30),
+                    roi=mc.RegionOfInterest(np.zeros((10, 48, 56), bool)))

@@ -199,7 +199,10 @@ def check_quality(quality: object) -> None:
     if quality == {"kind": "lossless"}:
         return
     if quality.get("kind") == "lossy":
-        require(set(quality) == {"kind", "target", "reached"}, "unknown quality")
+        require(set(quality) - {"regions"} == {"kind", "target", "reached"}, "unknown quality")
+        regions = quality.get("regions", [None])
+        require(isinstance(regions, list) and 1 <= len(regions) <= MAX_REGIONS
+                and all(n is None or (type(n) is int and n >= 0) for n in regions), "the regions")
         target = quality["target"]
         require(isinstance(target, dict) and len(target) == 1 and isinstance(quality["reached"], dict), "the target")
         require(all(name in ("ratio", "bits_per_voxel", "psnr_db") and type(number) in (int, float) and number >= 0

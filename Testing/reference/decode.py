@@ -76,10 +76,11 @@ def decode_slab(file: container.File, slab: container.Slab, sample_map: SampleMa
     parameters = codec["config"], file.model, sample_map.maximum, slab.chunks[0], shape
     residue = slab.residue
     if "regions" in file.header["quality"]:
-        require(codec["id"] == "neural", "regions for a codec that has none")
+        require(codec["id"] in ("neural", "wavelet"), "regions for a codec that has none")
+        require(len(codec["config"].get("regions", [])) == len(file.header["quality"]["regions"]), "other regions")
         regions = runs.decode_slab({}, b"", 0, residue, (1, *shape[1:]))
         require(bool((regions < len(file.header["quality"]["regions"])).all()), "a region that there is not")
-        samples, residue = neural.decode_slab(*parameters, np.broadcast_to(regions, shape)), b""
+        samples, residue = CODECS[codec["id"]].decode_slab(*parameters, np.broadcast_to(regions, shape)), b""
     else:
         samples = CODECS[codec["id"]].decode_slab(*parameters)
     require(bool(((samples >= 0) & (samples <= sample_map.maximum)).all()), "a sample out of range")

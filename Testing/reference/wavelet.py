@@ -6,12 +6,13 @@ from itertools import product
 
 import numpy as np
 
-from .entropy import GroupStream
+from .entropy import Bytes, GroupStream
 from .refuse import require
 
 GROUPS = 241
 ALL_LOW = 240
 MOST_WEIGHT = 2**20
+LAYER = -1  # the set of the weights for regions
 LIFTING = (7266, 14466, -868, -25987)
 AROUND = [(dj, di) for dj, di in product((-1, 0, 1), repeat=2) if (dj, di) != (0, 0)]
 FAR = [(0, -2), (0, 2), (-2, 0), (2, 0)]
@@ -23,18 +24,19 @@ Pass = tuple[int, int]
 Key = tuple[int, Name, Pass]  # of weights; first the number of the set
 
 
-def decode_slab(config: dict, model: bytes, maximum: int, payload: bytes, shape: Shape) -> np.ndarray:
+def decode_slab(config: dict, model: bytes, maximum: int, payload: bytes, shape: Shape,
+                regions: np.ndarray | None = None) -> np.ndarray:
     """Samples of a slab."""
     codec = Wavelet(config, model)
     require(codec.maximum == maximum, "another maximum than that of the samples")
-    return codec.decode(payload, shape)
+    return codec.decode(payload, shape) if regions is None else codec.decode_regions(payload, shape, regions)
 
 
 class Wavelet:
     """The codec with its configuration and weights."""
 
     def __init__(self, config: dict, model: bytes):
-        require(set(config) - {"bound", "steps", "points"}
+        require(set(config) - {"bound", "steps", "points", "regions"}
                 == {"maximum", "levels", "depth_levels", "depth_axis", "weight_sets"}, "the configuration")
         self.maximum, self.levels, self.depth_levels = config["maximum"], config["levels"], config["depth_levels"]
         self.depth_axis, self.weight_sets = config["depth_axis"], config["weight_sets"]
@@ -44,6 +46,7 @@ class Wavelet:
         require(type(self.weight_sets) is int
                 and min(self.levels, self.depth_levels + 1) <= self.weight_sets <= self.levels, "the weight sets")
         self.bound, self.steps, self.points = config.get("bound"), config.get("steps"), config.get("points")
+        self.regions = config.get("regions")
         self.check_loss()
         largest = self.maximum if self.bound is None else self.top + self.maximum - self.bound[2]
         self.dtype = np.int64 if largest >= 65536 or self.steps else np.int32
@@ -68,15 +71,22 @@ class Wavelet:
             require(isinstance(self.points, list) and len(self.points) == 2, "the points")
             require(all(type(point) is int and abs(point) <= 64 for point in self.points), "a point")
 
+        if self.regions is not None:
+            require(self.bound is not None or self.steps is not None, "regions without loss")
+            require(isinstance(self.regions, list) and 1 <= len(self.regions) <= 16, "the regions")
+            require(all(e is None or (type(e) is int and 0 <= e <= 2**20) for e in self.regions), "a region's error")
+
     def splits_depth(self, level: int) -> bool:
         return level < self.depth_levels
 
     def read_weights(self, model: bytes) -> dict[Key, tuple[list[int], list[int]]]:
         """The weights of mean and spread for each set, band and pass."""
-        if self.weight_sets == 0:
+        layout = weight_layout(self.weight_sets, self.depth_levels)
+        if self.regions is not None:
+            layout += [((LAYER, *key[1:]), *counts) for key, *counts in weight_layout(1, 0) if key[1] == (0, 1, 0)]
+        if not layout:
             require(not model, "a model without weights")
             return {}
-        layout = weight_layout(self.weight_sets, self.depth_levels)
         stream = GroupStream(model, 2, sum(of_mean + of_spread for _, of_mean, of_spread in layout))
         weights = {}
         for key, of_mean, of_spread in layout:
@@ -131,6 +141,37 @@ class Wavelet:
         inside = np.minimum(high, low + (2 * error + 1) * (coded - low))
         return np.where(coded < low, coded, np.where(coded <= self.top, inside, coded - self.top + high))
 
+    def decode_regions(self, payload: bytes, shape: Shape, regions: np.ndarray) -> np.ndarray:
+        """The slab, with what its regions have beyond the base."""
+        reader = Bytes(payload)
+        parts = [reader.take(reader.varint()) for _ in range(1 + sum(e is not None for e in self.regions))]
+        reader.end()
+        base = self.decode(parts.pop(0), shape)
+        dtype = np.int64 if self.maximum >= 65536 else np.int32
+        unit = max(0, self.maximum.bit_length() - 13)
+        low, values, residual = base.astype(dtype), np.zeros(shape, dtype), np.zeros(shape, dtype)
+        for number, error in enumerate(self.regions):
+            if error is None:
+                continue
+            part = parts.pop(0)
+            if not part and not (regions == number).any():
+                continue
+            stream = GroupStream(part, GROUPS - 1, int(np.prod(shape)))
+            for turn in passes(False):
+                known = known_offsets(False, turn)
+                weights = self.weights[LAYER, (0, 1, 0), turn]
+                mean, s, phase = expected(low, [], values, [], np.zeros(shape, dtype), residual, known, weights, unit)
+                for place in components(False, turn):
+                    for spot in np.argwhere(regions[place] == number):
+                        spot = tuple(spot)
+                        symbol = stream.next(group_of(s[place][spot], phase[place][spot], 28))
+                        residual[place][spot] = (2 * error + 1) * symbol
+                        values[place][spot] = mean[place][spot] + residual[place][spot]
+            stream.end()
+        least, most = (0, self.maximum) if self.bound is None else self.bound[1:]
+        inside = (base >= least) & (base <= most)
+        return np.where(inside, np.clip(base + values, least, most), base)
+
     def decode_level(self, stream: GroupStream, level: int, shape: Shape, low: np.ndarray, coarser: dict) -> dict:
         """All bands of a level."""
         deep = self.splits_depth(level)
@@ -142,14 +183,9 @@ class Wavelet:
             parent = self.parent(coarser.get(name), self.splits_depth(level + 1), size)
             for turn in passes(deep):
                 known = known_offsets(deep, turn)
-                for_mean, for_spread = self.weights[min(level, self.weight_sets - 1), name, turn]
-                taps = mean_taps(low, values.values(), band, known)
-                a = sum((self.dtype(w) * tap for w, tap in zip(for_mean, taps, strict=True)), self.dtype(2**7))
-                mean, phase = ((a >> 8) + 2) >> 2, ((a >> 8) + 2) & 3
-                terms = spread_terms(low, residuals.values(), parent, residual, known)
-                s = sum((self.dtype(w) * term for w, term in zip(for_spread, terms, strict=False)),
-                        self.dtype(for_spread[-1]))
-                s = np.clip(s >> (6 + self.unit), 0, 65535)
+                weights = self.weights[min(level, self.weight_sets - 1), name, turn]
+                mean, s, phase = expected(low, values.values(), band, residuals.values(), parent, residual, known,
+                                          weights, self.unit)
                 for part in components(deep, turn):
                     fine = 44 if self.steps else 28
                     groups = [group_of(*pair, fine) for pair in zip(s[part].flat, phase[part].flat, strict=True)]
@@ -218,6 +254,18 @@ def kinds(known: list[tuple[int, int, int]]) -> tuple[list, list, list]:
     flat = [offset for offset in known if offset[0] == 0]
     straight = [offset for offset in known if offset[1:] == (0, 0)]
     return flat, straight, [offset for offset in known if offset not in flat and offset not in straight]
+
+
+def expected(low: np.ndarray, coded: list, band: np.ndarray, residuals: list, parent: np.ndarray,
+             residual: np.ndarray, known: list, weights: tuple, unit: int) -> tuple[np.ndarray, ...]:
+    """Mean, spread and phase of all elements of a band."""
+    for_mean, for_spread = weights
+    number = band.dtype.type
+    taps = mean_taps(low, coded, band, known)
+    a = sum((number(w) * tap for w, tap in zip(for_mean, taps, strict=True)), number(2**7))
+    terms = spread_terms(low, residuals, parent, residual, known)
+    s = sum((number(w) * term for w, term in zip(for_spread, terms, strict=False)), number(for_spread[-1]))
+    return ((a >> 8) + 2) >> 2, np.clip(s >> (6 + unit), 0, 65535), ((a >> 8) + 2) & 3
 
 
 def at(array: np.ndarray, offset: tuple[int, int, int], shape: Shape, edge: bool = False) -> np.ndarray:

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from typing import ClassVar
 
 import numpy as np
 
 from ...entropy import GroupDecoder, encode_groups
-from ...errors import FormatError, UnsupportedError
-from ...quality import MAX_ERROR, SampleBound, SampleStep
+from ...entropy.varint import ByteReader, write_varint
+from ...errors import FormatError
+from ...quality import MAX_ERROR, MAX_REGIONS, SampleBound, SampleStep
 from .. import Codec, Progress
 from . import lifting, rate_distortion
 from .bounded import coarse, coarse_maximum, fine
-from .contexts import LOW_GROUP, N_GROUPS, Known, Weights, predict, term_counts
+from .contexts import LOW_GROUP, N_GROUPS, WEIGHT_BITS, Known, Weights, predict, term_counts
 from .fitting import fit_weights
 from .lattice import Lattice, Pass, passes
+from .layer import NAME, Layer
 from .lifting import BandName
 from .quantiser import SPREAD_UNIT, Quantiser
 
@@ -54,6 +57,8 @@ class WaveletCodec(Codec):
         Makes samples coarse before the 5/3 transform.
     quantiser : Quantiser, optional
         Of the coefficients of the 9/7 transform.
+    regions : tuple of int or None
+        For each region how much its samples may be off, None where the first layer is all; empty without regions.
     """
 
     codec_id = "wavelet"
@@ -65,11 +70,11 @@ class WaveletCodec(Codec):
 
     def __init__(self, maximum: int, levels: int, depth_levels: int, depth_axis: str, weight_sets: int,
                  weights: dict[WeightKey, Weights] | None = None, bound: SampleBound | None = None,
-                 quantiser: Quantiser | None = None):
+                 quantiser: Quantiser | None = None, regions: tuple[int | None, ...] = ()):
         self.maximum, self.levels, self.depth_levels = maximum, levels, depth_levels
         self.depth_axis, self.weight_sets = depth_axis, weight_sets
         self.weights = weights if weights is not None else {}
-        self.bound, self.quantiser = bound, quantiser
+        self.bound, self.quantiser, self.regions = bound, quantiser, regions
         largest = coarse_maximum(maximum, bound) if bound else maximum
         self._unit = max(0, largest.bit_length() - 13) if quantiser is None else SPREAD_UNIT
         self._dtype = np.int32 if largest < 1 << 16 and quantiser is None else np.int64
@@ -81,8 +86,6 @@ class WaveletCodec(Codec):
         if isinstance(quality, SampleStep):
             return rate_distortion.fit(cls, slabs, maximum, quality.step, progress)
         bound = quality if quality is not None and quality.max_error else None
-        if bound and bound.regions:
-            raise UnsupportedError(f"The codec {cls.codec_id!r} has no regions of interest; use 'neural' for them.")
         sample = _sample(slabs)
         frames, slices, rows, columns = sample.shape
         levels = 0
@@ -102,7 +105,10 @@ class WaveletCodec(Codec):
                 sizes.append(bytes_needed)
                 if progress:
                     progress((number + 1) / len(candidates))
-        return candidates[int(np.argmin(sizes))]
+        best = candidates[int(np.argmin(sizes))]
+        if bound and bound.regions:
+            return best.with_regions([None if error == bound.max_error else error for error in bound.regions])
+        return best
 
     def get_config(self) -> dict:
         config = {"maximum": self.maximum, "levels": self.levels, "depth_levels": self.depth_levels,
@@ -111,6 +117,8 @@ class WaveletCodec(Codec):
             config["bound"] = [self.bound.max_error, self.bound.low, self.bound.high]
         if self.quantiser:
             config |= self.quantiser.get_config()
+        if self.regions:
+            config["regions"] = list(self.regions)
         return config
 
     @classmethod
@@ -128,10 +136,12 @@ class WaveletCodec(Codec):
             axis, sets = config["depth_axis"], _checked(config["weight_sets"], 0, MAX_LEVELS)
             bound = _bound(config["bound"], numbers[0]) if "bound" in config else None
             quantiser = Quantiser.from_config(config, *numbers[1:]) if "steps" in config else None
+            regions = _regions(config["regions"]) if "regions" in config else ()
         except (KeyError, TypeError) as error:
             raise FormatError("The wavelet configuration lacks an entry or has one of the wrong kind.") from error
-        codec = cls(*numbers, axis, sets, bound=bound, quantiser=quantiser)
+        codec = cls(*numbers, axis, sets, bound=bound, quantiser=quantiser, regions=regions)
         if (codec.depth_axis not in ("k", "frames") or codec.weight_sets > codec.levels or (bound and quantiser)
+                or (regions and not (bound or quantiser))
                 or (codec.levels > 0 and codec.weight_sets <= min(codec.depth_levels, codec.levels - 1))):
             raise FormatError("The wavelet configuration contradicts itself.")
         return codec
@@ -142,14 +152,45 @@ class WaveletCodec(Codec):
         groups = [np.full(len(part), number % 2, np.uint8) for number, part in enumerate(parts)]
         return encode_groups(np.concatenate(parts), np.concatenate(groups), 2) if parts else b""
 
-    def encode(self, slab: np.ndarray) -> bytes:
-        if self.quantiser:
-            return rate_distortion.encode(self, slab)[0]
-        return self._code_volume(np.asarray(slab, np.int32), fit=False)
+    def encode(self, slab: np.ndarray, regions: np.ndarray | None = None) -> bytes:
+        if regions is None:
+            return self.encode_measured(slab)[0] if self.quantiser else self._code_volume(np.asarray(slab, np.int32),
+                                                                                          fit=False)
+        return self.add_layer(self.encode(slab), slab, regions)
 
     def encode_measured(self, slab: np.ndarray) -> tuple[bytes, np.ndarray]:
-        """The payload, and the samples that `decode` will make of it."""
+        """The payload of the first layer, and the samples that `decode` makes of it."""
         return rate_distortion.encode(self, slab)
+
+    def add_layer(self, payload: bytes, slab: np.ndarray, regions: np.ndarray) -> bytes:
+        """The payload of both layers, from that of the first."""
+        layer = self._layer(self.decode(payload, slab.shape), regions)
+        out = bytearray()
+        for part in (payload, *layer.encode(slab)):
+            write_varint(out, len(part))
+            out += part
+        return bytes(out)
+
+    def with_regions(self, errors: Sequence[int | None]) -> WaveletCodec:
+        """The same codec with a second layer, for which `fit_regions` chooses weights."""
+        codec = copy(self)
+        codec.regions = tuple(errors)
+        codec.weights = dict(self.weights)
+        for step in passes(True):
+            n_mean, n_spread = term_counts(NAME, step, False)
+            codec.weights[self.weight_sets, NAME, step] = Weights(
+                np.zeros(n_mean, np.int32), np.append(np.full(n_spread - 1, 40, np.int32), 1 << WEIGHT_BITS))
+        return codec
+
+    def fit_regions(self, slab: np.ndarray, regions: np.ndarray) -> None:
+        layer = self._layer(self.decode(self.encode(slab), slab.shape), regions)
+        layer.fit(slab)
+        self.weights |= {(self.weight_sets, NAME, step): weights for step, weights in layer.weights.items()}
+
+    def _layer(self, base: np.ndarray, regions: np.ndarray) -> Layer:
+        weights = {step: self.weights[self.weight_sets, NAME, step] for step in passes(True)}
+        return Layer(base, regions, self.regions, weights, max(0, self.maximum.bit_length() - 13),
+                     np.int32 if self.maximum < 1 << 16 else np.int64)
 
     def at_step(self, step: float) -> WaveletCodec:
         """The same codec with another step."""
@@ -159,7 +200,16 @@ class WaveletCodec(Codec):
 
     sampled = staticmethod(rate_distortion.sampled)
 
-    def decode(self, payload: bytes, shape: tuple[int, int, int, int]) -> np.ndarray:
+    def decode(self, payload: bytes, shape: tuple[int, int, int, int],
+               regions: np.ndarray | None = None) -> np.ndarray:
+        if regions is not None:
+            reader = ByteReader(payload)
+            first, *parts = [bytes(reader.take(reader.varint(len(payload))))
+                             for _ in range(1 + sum(error is not None for error in self.regions))]
+            if reader.remaining:
+                raise FormatError("There are bytes after the last layer of a slab.")
+            low, high = (self.bound.low, self.bound.high) if self.bound else (0, self.maximum)
+            return self._layer(self.decode(first, shape), regions).decode(parts, low, high)
         shapes = lifting.level_shapes(self.turned(shape), self.levels, self.depth_levels)
         decoder = GroupDecoder(payload, int(np.prod(shape)))
 
@@ -252,13 +302,16 @@ class WaveletCodec(Codec):
         for number in range(self.weight_sets):
             split = number < self.depth_levels
             keys += [(number, name, step) for name in lifting.band_names(split) for step in passes(not split)]
+        if self.regions:
+            keys += [(self.weight_sets, NAME, step) for step in passes(True)]
         return keys
 
     def _read_model(self, model: bytes) -> None:
         keys = self._weight_keys()
         if not keys:
             return
-        counts = [term_counts(name, step, number < self.depth_levels) for number, name, step in keys]
+        counts = [term_counts(name, step, number < min(self.depth_levels, self.weight_sets))
+                  for number, name, step in keys]
         sizes = np.array(counts).ravel()
         decoder = GroupDecoder(model, int(sizes.sum()))
         flat = decoder.decode(np.repeat(np.arange(len(sizes)) % 2, sizes).astype(np.uint8))
@@ -315,6 +368,12 @@ def _is_large(slabs: Sequence[np.ndarray]) -> bool:
         if total > 1 << 20:
             return True
     return False
+
+
+def _regions(value: object) -> tuple[int | None, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_REGIONS:
+        raise FormatError("The wavelet configuration has no valid regions.")
+    return tuple(None if error is None else _checked(error, 0, MAX_ERROR) for error in value)
 
 
 def _checked(value: object, low: int, high: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...compiled import compiled, loaded
 from .contexts import LOW_TAPS, WEIGHT_BITS, Known, Terms, Weights, mean_terms, spread_terms
-from .lattice import Components, Pass
+from .lattice import Component, Components, Pass
 from .lifting import BandName
 
 ROWS = 12_000            # coefficients looked at for each pass; more gains less than 0.1 %
@@ -22,10 +22,13 @@ _BLOCK = 64
 
 def fit_weights(known: Known, name: BandName, step: Pass, shape: tuple[int, ...],
                 terms: tuple[Callable, Callable] = (mean_terms, spread_terms),
-                wanted: Components | None = None) -> Weights:
+                wanted: Components | None = None,
+                chosen: dict[Component, np.ndarray] | None = None) -> Weights:
     """Weights of one pass for `terms` of mean and spread, from the values of a band of that shape.
 
     Without `wanted`, they are those in `known.bands[name]`, here complete.
+
+    Of each component only what is `chosen` counts, if that is given.
 
     The mean is a weighted ridge regression, repeated once with weights 1 / |residual|, which approaches the least sum
     of absolute differences; the spread is a regression of the absolute residual.
@@ -33,7 +36,8 @@ def fit_weights(known: Known, name: BandName, step: Pass, shape: tuple[int, ...]
     lattice, values = known.lattice, known.values
     x_parts, a_parts = [], []
     for component in step.components:
-        inside = lattice.inside(np.arange(lattice.size), component, shape).ravel()
+        inside = lattice.inside(np.arange(lattice.size), component, shape)
+        inside = inside.ravel() if chosen is None else inside[chosen[component]]
         places = inside[::max(1, 2 * len(inside) // ROWS)]
         part = _rows(values, terms[0](lattice, name, step, component), places, 0)
         part[:, :_CENTRE] -= part[:, -1:]
