@@ -49,7 +49,8 @@ def write_report(data: dict, folder: Path, readme: Path | None) -> None:
     table = Table(data)
     standings = table.standings(label_maps=False)
     plots = {"size-and-speed": plot_standings(standings, folder / "benchmark-size-and-speed.svg"),
-             "scaling": plot_scaling(table, folder / "benchmark-scaling.svg")}
+             "scaling": plot_scaling(table, folder / "benchmark-scaling.svg"),
+             "loss": plot_lossy(data.get("lossy", {}), folder / "benchmark-loss.svg")}
     summary = summary_table(standings) + "\n" + dominance(standings)
     labels = table.standings(label_maps=True)
     sections = [
@@ -59,6 +60,8 @@ def write_report(data: dict, folder: Path, readme: Path | None) -> None:
         "### Paired differences in size", PAIRED, paired_table(table, standings),
         *(["## Label maps", summary_table(labels), table.bits_per_voxel(label_maps=True)] if labels else []),
         "## Scaling", figure("scaling", "benchmark-scaling.svg", plots["scaling"]), scaling_table(table),
+        *(["## With loss", LOSS, figure("rate and distortion", "benchmark-loss.svg", plots["loss"]),
+           lossy_table(data["lossy"])] if data.get("lossy") else []),
         "## What has no figure", left_out(data),
     ]
     (folder / "benchmark.md").write_text("\n\n".join(section.strip() for section in sections if section) + "\n")
@@ -89,6 +92,13 @@ are compiled where numba is installed, as it was here."""
 MORE = """\
 [docs/benchmark.md](docs/benchmark.md) has every volume, label maps, paired differences, memory, and how speed grows
 with slabs and threads."""
+
+LOSS = """\
+Bits per voxel of whole files of ours and of the slices of JPEG 2000 (irreversible; the better of the same bytes for
+each slice and the same quality for all). PSNR and SSIM (windows of 7 x 7) take the range of the volume, its largest
+voxel less its least, as the peak and the data range. Dice is the overlap of what lies above the original's Otsu
+threshold, before and after. A prefix is the beginning of a lossless file of the codec `progressive`, restored as far as
+that goes."""
 
 PAIRED = """\
 How much smaller (-) or larger (+) the files of the row are than those of the column: the mean over the volumes of the
@@ -241,6 +251,15 @@ def scaling_table(table: Table) -> str:
     return markdown(rows) if len(rows) > 1 else "Not measured."
 
 
+def lossy_table(lossy: dict[str, list[dict]]) -> str:
+    """Errors at each bit rate."""
+    rows = [["", "bits per voxel", "PSNR, dB", "largest error", "SSIM", "Dice"]]
+    rows += [[f"{name.replace('_', ' ')}, {one['codec']}", f"{one['bits_per_voxel']:.3f}", f"{one['psnr_db']:.2f}",
+              f"{one['max_error']:.0f}", f"{one['ssim']:.4f}", f"{one['dice']:.4f}"]
+             for name, found in lossy.items() for one in found]
+    return markdown(rows)
+
+
 def machine(data: dict) -> str:
     """The machine, its load, and the versions of all software."""
     found = data["machine"]
@@ -310,6 +329,22 @@ def plot_scaling(table: Table, path: Path) -> bool:
                           if (one["contender"], one["threads"]) == (name, threads))
             panel.plot(*zip(*runs, strict=True), "o-", label=f"{name.removeprefix('MedCompress ')}, {threads} threads")
         panel.set(xscale="log", yscale="log", xlabel="Mvoxel", ylabel=f"{way} speed, Mvoxel/s")
+        panel.grid(alpha=0.3, which="both")
+        panel.legend(fontsize=8)
+    return _save(figure, path)
+
+
+def plot_lossy(lossy: dict[str, list[dict]], path: Path) -> bool:
+    """PSNR against bits per voxel; False without matplotlib or figures."""
+    axes = _axes(max(1, len(lossy)), 5 * max(1, len(lossy)), 4.5)
+    if axes is None or not lossy:
+        return False
+    figure, panels = axes
+    for (name, found), panel in zip(lossy.items(), np.atleast_1d(panels), strict=True):
+        for codec in dict.fromkeys(one["codec"] for one in found):
+            points = [(one["bits_per_voxel"], one["psnr_db"]) for one in found if one["codec"] == codec]
+            panel.plot(*zip(*points, strict=True), "o-", label=codec.removeprefix("MedCompress "))
+        panel.set(xscale="log", xlabel="bits per voxel", ylabel="PSNR, dB", title=name.replace("_", " "))
         panel.grid(alpha=0.3, which="both")
         panel.legend(fontsize=8)
     return _save(figure, path)

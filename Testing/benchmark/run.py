@@ -6,7 +6,8 @@
 
 Every volume in the folder (NRRD, NIfTI, MHA, MHD, NPY) is encoded and decoded by every contender with one thread and
 with two, each contender in a process of its own (see measure.py), and every result is compared with the input. Slow
-contenders are run once, with two threads, after all others, the small volumes first.
+contenders are run once, with two threads, after all others, the small volumes first. Before these, the smallest scans
+are stored with loss at several bit rates (see lossy.py).
 
 What has been measured stands in results.json and is not measured again, so an interrupted run goes on where it was, as
 does one that `--minutes` has ended; `--again NAME` repeats those whose names contain NAME. Tables and plots are made
@@ -28,6 +29,8 @@ import time
 from pathlib import Path
 
 from contenders import all_contenders, is_label_map
+from lossy import rate_distortion
+from previews import preview_curve
 from report import write_report
 
 import MedCompressLib as mc
@@ -39,6 +42,7 @@ PROJECT = HERE.parents[1]
 LONGEST_SECONDS = 3600
 # Parts of the names of slow contenders, the slowest last.
 SLOW = ("tomoz", "zstd 19", "x265", "JPEG XL e9", "neural default", "neural small")
+LOSSY_VOLUMES = 3
 # Volumes of 1, 2, 4, .. slabs, repeating the largest volume of images in the folder.
 SCALED = {"MedCompress wavelet": ("wavelet", 64), "MedCompress neural fast": ("neural", 8)}
 
@@ -54,6 +58,7 @@ def main() -> None:
     parser.add_argument("--volumes", nargs="+", default=[""], metavar="NAME", help="volumes whose names contain this")
     parser.add_argument("--again", nargs="+", default=[], metavar="NAME", help="measure these contenders again")
     parser.add_argument("--no-scaling", action="store_true", help="leave out how speed grows with slabs and threads")
+    parser.add_argument("--no-lossy", action="store_true", help="leave out what is measured at several bit rates")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after that long")
     options = parser.parse_args()
     output = PROJECT / "docs" if options.publish else options.output
@@ -65,7 +70,11 @@ def main() -> None:
     for path in paths:
         results.describe(path)
     end = time.monotonic() + 60 * options.minutes
+    lossy = [] if options.no_lossy else scans(results, paths)[:LOSSY_VOLUMES]
     for name, jobs in plan(results, paths, options):
+        for path in lossy if slowness(name) else []:
+            if time.monotonic() < end:
+                results.measure_lossy(path)
         missing = [job for job in jobs if not results.has(name, *job)]
         with Worker(name) as worker:
             for job in missing:
@@ -79,9 +88,8 @@ def main() -> None:
 def plan(results: Results, paths: list[Path], options: argparse.Namespace) -> list[tuple[str, list]]:
     """Contenders, each with its jobs (path, threads, slices), in the order in which they are measured."""
     names = [one.name for one in all_contenders() if any(part in one.name for part in options.only)]
+    images = scans(results, paths)
     paths = sorted(paths, key=lambda path: results.volume(path)["voxels"])
-    images = [path for path in paths if not results.volume(path)["label_map"]
-              and results.volume(path)["axes"] == "kji"]
     jobs = {}
     for name in sorted(names, key=slowness):
         counts = [max(options.threads)] if slowness(name) else options.threads
@@ -91,6 +99,13 @@ def plan(results: Results, paths: list[Path], options: argparse.Namespace) -> li
             jobs[name] += [(images[-1], threads, get_codec(codec).slab_slices << power)
                            for power in range(most.bit_length()) for threads in options.threads]
     return list(jobs.items())
+
+
+def scans(results: Results, paths: list[Path]) -> list[Path]:
+    """The 3D volumes of images of whole numbers, the smallest first."""
+    chosen = [path for path in paths if not results.volume(path)["label_map"]
+              and results.volume(path)["axes"] == "kji" and "int" in results.volume(path)["dtype"]]
+    return sorted(chosen, key=lambda path: results.volume(path)["voxels"])
 
 
 def slowness(name: str) -> int:
@@ -187,6 +202,15 @@ class Results:
         self._save()
         print(key, found.get("left_out") or f"{8 * found['bytes'] / found['voxels']:.3f} bits per voxel, "
               f"{found['encode']['seconds']:.2f} s, {found['decode']['seconds']:.2f} s", flush=True)
+
+    def measure_lossy(self, path: Path) -> None:
+        """Rate and distortion of a volume, unless they are known."""
+        known = self.data.setdefault("lossy", {})
+        if _stem(path) not in known:
+            voxels = mc.read(path).voxels
+            known[_stem(path)] = rate_distortion(voxels) + preview_curve(voxels)
+            self._save()
+            print(f"{_stem(path)} | with loss | {len(known[_stem(path)])} rows", flush=True)
 
     def _save(self) -> None:
         self._path.write_text(json.dumps(self.data, indent=1) + "\n")
