@@ -94,12 +94,16 @@ class CodecContract:
         How many random slabs are tried.
     memory_limit, time_limit
         Of decoding one damaged payload of a small slab, in bytes and seconds.
+    damaged_shape, damages
+        Of that slab, and how many times each kind of damage is tried.
     """
 
     codec_id: str
     examples = 30
     memory_limit = 200 << 20
     time_limit = 5.0
+    damaged_shape = (1, 6, 24, 26)
+    damages = 20
 
     @pytest.fixture
     def codec_class(self):
@@ -229,19 +233,19 @@ class CodecContract:
                 codec_class.fit([slab], 4095, next(iter(codec_class.presets)), SPACING, stop)
 
     def test_damaged_payloads(self):
-        slab = smooth((1, 6, 24, 26), 4095)
+        slab = smooth(self.damaged_shape, 4095)
         codec = self.fit([slab], 4095)
         payload = codec.encode(slab)
         rng = np.random.default_rng(5)
         damaged = [b"", payload + b"\0", payload[1:], payload[:-1], b"\0" * len(payload), b"\xff" * len(payload),
                    b"\xff" * 9, b"\0" * 9, rng.bytes(len(payload))]
-        damaged += [payload[:cut] for cut in rng.integers(0, len(payload), 20)]
-        damaged += [rng.bytes(int(length)) for length in rng.integers(1, 300, 20)]
-        for place in [*range(min(40, len(payload))), *rng.integers(0, len(payload), 40)]:
+        damaged += [payload[:cut] for cut in rng.integers(0, len(payload), self.damages)]
+        damaged += [rng.bytes(int(length)) for length in rng.integers(1, 300, self.damages)]
+        for place in [*range(min(2 * self.damages, len(payload))), *rng.integers(0, len(payload), 2 * self.damages)]:
             flipped = bytearray(payload)
             flipped[place] ^= 1 << int(rng.integers(8))
             damaged.append(bytes(flipped))
-        for place in rng.integers(0, len(payload), 20):
+        for place in rng.integers(0, len(payload), self.damages):
             replaced = bytearray(payload)
             replaced[place:place + 4] = rng.bytes(4)
             damaged.append(bytes(replaced))

@@ -23,17 +23,24 @@ MATRIX = np.array([[-0.5, 0, 0.2, 10], [0, 0.7, 0, -20], [0, 0.1, 3, 30], [0, 0,
 
 class TestProgressiveContract(CodecContract):
     codec_id = "progressive"
-    examples = 15
+    examples = 8
     time_limit = 20.0
+    damaged_shape = (1, 3, 16, 18)
+    damages = 6
 
 
 @cache
 def scan() -> mc.Volume:
     """Like a CT: smooth parts, edges, noise; of several slabs."""
-    k, j, i = np.indices((12, 96, 88))
+    return mc.Volume(anatomy((10, 64, 56)), MATRIX, metadata={"Modality": "CT"})
+
+
+def anatomy(shape: tuple[int, int, int]) -> np.ndarray:
+    k, j, i = np.indices(shape) * np.reshape([1, 96 / shape[1], 88 / shape[2]], (3, 1, 1, 1))
     body = 1000 * ((j - 48)**2 + (i - 44)**2 < 1400 + 40 * k) + 300 * ((j - 40)**2 + (i - 50)**2 < 99)
+    waves = 150 * np.sin(j / 11) * np.cos(i / 9 + k / 5)
     noise = np.random.default_rng(1).normal(0, 9, body.shape)
-    return mc.Volume((body + noise - 1000).astype(np.int16), MATRIX, metadata={"Modality": "CT"})
+    return (body + waves + noise - 1000).astype(np.int16)
 
 
 @cache
@@ -57,16 +64,17 @@ def test_whole_file_is_exact():
     assert mc.preview(file()).equals(scan())
     assert mc.decompress(file(), budget=len(file())).equals(scan())
     assert mc.verify(file()).ok
-    part = mc.decompress(file(), slices=slice(7, 10))
-    assert np.array_equal(part.voxels, scan().voxels[7:10])
+    part = mc.decompress(file(), slices=slice(7, 9))
+    assert np.array_equal(part.voxels, scan().voxels[7:9])
 
 
 def test_it_costs_little():
     """On an image this small tables and weights count most; the benchmark has the figures for real ones."""
-    assert len(file()) < 1.1 * len(mc.compress(scan(), codec="wavelet"))
+    volume = anatomy((8, 96, 88))
+    assert len(mc.compress(volume, codec="progressive")) < 1.1 * len(mc.compress(volume, codec="wavelet"))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(0, 10**9))
 def test_any_prefix_is_a_preview_or_refused(cut):
     cut %= len(file())
@@ -88,28 +96,30 @@ def test_any_prefix_is_a_preview_or_refused(cut):
 def test_more_bytes_are_never_worse():
     start = slabs_start(file())
     reached = [psnr(mc.preview(file(), budget=int(start + share * (len(file()) - 1 - start))))
-               for share in np.linspace(0, 1, 12)]
+               for share in np.linspace(0, 1, 7)]
     assert all(later > earlier - 0.3 for earlier, later in itertools.pairwise(reached))
-    assert reached[2] > 25 and reached[-1] > 50
+    assert reached[1] > 25 and reached[-1] > 50
 
 
 @pytest.mark.parametrize("reduction", [1, 2, 3])
 def test_reduced_volumes_lie_where_the_volume_lies(reduction):
     small = mc.preview(file(), reduction=reduction)
     step = 2**reduction
-    assert small.shape == (12, -(-96 // step), -(-88 // step))
+    assert small.shape == (10, 64 // step, 56 // step)
     assert np.allclose(small.ijk_to_ras[:, :2], step * MATRIX[:, :2])
     assert np.array_equal(small.ijk_to_ras[:, 2:], MATRIX[:, 2:])
-    inner = np.s_[:, 4:-4, 4:-4]
-    means = scan().voxels.reshape(12, 96 // step, step, 88 // step, step).mean((2, 4))
-    assert np.corrcoef(small.voxels[inner].ravel(), means[inner].ravel())[0, 1] > 0.9
+    half = step // 2                       # (j, i) stands at (step j, step i), the middle of its square of voxels
+    moved = np.pad(scan().voxels, ((0, 0), (half, 0), (half, 0)), "edge")[:, :64, :56]
+    means = moved.reshape(10, 64 // step, step, 56 // step, step).mean((2, 4))
+    assert np.corrcoef(small.voxels.ravel(), means.ravel())[0, 1] > 0.9
     early = mc.preview(file(), reduction=reduction, budget=0.15)
     assert early.metadata["preview"]["bytes"] <= 0.15 * len(file())
 
 
 def test_a_reduction_reads_only_its_layers():
     small = mc.preview(file(), reduction=2)
-    assert small.metadata["preview"]["bytes"] < 0.2 * len(file())
+    start = slabs_start(file())
+    assert small.metadata["preview"]["bytes"] - start < 0.2 * (len(file()) - start)
     spoiled = bytearray(file())
     spoiled[-9] ^= 255                     # in the last layer of the last slab
     assert np.array_equal(mc.preview(bytes(spoiled), reduction=2).voxels, small.voxels)

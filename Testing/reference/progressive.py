@@ -27,7 +27,7 @@ from .wavelet import (
     weight_layout,
 )
 
-WIDE, ZERO, NOT_ZERO, GROUPS = 0, 160, 300, 560
+WIDE, ZERO, NOT_ZERO, GROUPS = 0, 160, 400, 860
 MOST_ESCAPE = 2**28
 RINGS = [[(0, -1, 0), (0, 0, -1), (0, 0, 1), (0, 1, 0)],
          [(0, dj, di) for dj, di in product((-1, 1), repeat=2)],
@@ -81,9 +81,10 @@ class Progressive(Wavelet):
             require(all(abs(weight) <= MOST_WEIGHT for row in weights[key] for weight in row), "a weight")
         stream.end()
         sizes = [17] * ZERO + [3] * (NOT_ZERO - ZERO) + [2] * (GROUPS - NOT_ZERO)
-        stream = GroupStream(data.take(len(model) - data.place), 3, sum(sizes))
+        stream = GroupStream(data.take(len(model) - data.place), 3, 2 * sum(sizes))
         kinds = {17: 0, 3: 1, 2: 2}
-        self.tables = [[max(1, count_of(stream.next(kinds[size]))) for _ in range(size)] for size in sizes]
+        self.tables = [[[max(1, count_of(stream.next(kinds[size]))) for _ in range(size)] for size in sizes]
+                       for _ in range(2)]
         stream.end()
         return weights
 
@@ -108,7 +109,7 @@ class Progressive(Wavelet):
         self.shifts: list[int | None] = [None] * self.levels
         wanted = [layer for layer in self.layers if layer[0] >= reduction]
         for (level, shift), chunk in zip(wanted, chunks[1:], strict=False):
-            self.decode_layer(level, shift, Symbols(chunk, self.tables))
+            self.decode_layer(level, shift, Symbols(chunk, self.tables[min(level, 1)]))
         low = self.low_part(reduction)
         for level in reversed(range(min(reduction, self.depth_levels))):
             missing = self.shapes[level][1] - low.shape[1]
@@ -239,7 +240,7 @@ def class_of(spread: int, shift: int) -> int:
 
 
 def distance(away: int, spread: int) -> int:
-    return sum(spread << k <= 8 * abs(away) for k in range(6))
+    return sum(n * spread <= 16 * abs(away) for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64))
 
 
 def first(mean: list[int], spread: list[int], shift: int, symbols: Symbols) -> list[int]:
@@ -256,10 +257,10 @@ def refine(q: list[int], mean: list[int], spread: list[int], before: int, shift:
         groups = []
         for n, m, s in zip(q, mean, spread, strict=True):
             if n == 0:
-                groups.append(ZERO + 7 * class_of(s, t) + distance(m, s))
+                groups.append(ZERO + 12 * class_of(s, t) + distance(m, s))
             else:
-                d = (-m if n < 0 else m) - (2 * abs(n) + 1 << t + 4)
-                groups.append(NOT_ZERO + 13 * class_of(s, t) + 6 + (-distance(d, s) if d < 0 else distance(d, s)))
+                d = (-m if n < 0 else m) - (2 * abs(n) + 1 << t + 4) + 8
+                groups.append(NOT_ZERO + 23 * class_of(s, t) + 11 + (-distance(d, s) if d < 0 else distance(d, s)))
         q = [symbol * (-1 if m < 0 else 1) if n == 0 else 2 * n + (symbol if n > 0 else -symbol)
              for symbol, n, m in zip(symbols.next(groups), q, mean, strict=True)]
     return q

@@ -21,7 +21,7 @@ from ..wavelet.lattice import passes
 from .contexts import weight_counts
 from .pyramid import Pyramid, WeightKey
 from .schedule import Layer, check, choose
-from .symbols import Counter, SymbolDecoder, SymbolEncoder, Tables
+from .symbols import N_SETS, Counter, SymbolDecoder, SymbolEncoder, Tables, set_of
 
 _FIT_VOXELS = 1 << 20            # weights and tables are fitted on about so many voxels
 _FIT_SLABS = 4
@@ -65,11 +65,12 @@ class ProgressiveCodec(Codec):
         exact = lifting.forward(volume, codec.levels, codec.depth_levels)
         codec.layers = choose(exact)
         codec._fit_weights(volume, exact)
-        counter = Counter()
+        counters = [Counter() for _ in range(N_SETS)]
         pyramid = codec._pyramid(volume.shape, exact[-1].low if exact else volume)
         for layer in codec.layers:
-            pyramid.code(layer, codec.weights, codec.weight_sets, counter, exact[layer.level].bands)
-        codec.tables = Tables.fit(counter.counts)
+            pyramid.code(layer, codec.weights, codec.weight_sets, counters[set_of(layer.level)],
+                         exact[layer.level].bands)
+        codec.tables = Tables.fit(np.stack([counter.counts for counter in counters]))
         return codec
 
     def get_config(self) -> dict:
@@ -117,7 +118,7 @@ class ProgressiveCodec(Codec):
         chunks = [encode_groups(flat, np.zeros(len(flat), np.uint8), 1)]
         pyramid = self._pyramid(volume.shape, low)
         for layer in self.layers:
-            encoder = SymbolEncoder(self.tables)
+            encoder = SymbolEncoder(self.tables, layer.level)
             pyramid.code(layer, self.weights, self.weight_sets, encoder, exact[layer.level].bands)
             chunks.append(encoder.finish())
         return chunks
@@ -135,7 +136,7 @@ class ProgressiveCodec(Codec):
         pyramid = self._pyramid(turned, low)
         for number, layer in enumerate(self.layers, 1):
             if number in chunks:
-                decoder = SymbolDecoder(self.tables, chunks[number], int(np.prod(shape)))
+                decoder = SymbolDecoder(self.tables, layer.level, chunks[number], int(np.prod(shape)))
                 pyramid.code(layer, self.weights, self.weight_sets, decoder)
                 decoder.finish()
         volume = pyramid.volume(min(reduction, self.levels))

@@ -3,8 +3,9 @@
 The first time a level is coded, the codec `wavelet`'s terms are used. When it is refined, every coefficient of the
 level is known already up to an interval, so there are neighbours on all sides and the other bands, later ones too.
 
-The groups are the same for every level and step: only ratios of expected error, distance and step matter. So one set
-of tables, in the model, serves all layers of all slabs.
+The groups are the same for every level and step: only ratios of expected error, distance and step matter. So two sets
+of tables, in the model, serve all layers of all slabs: one for the finest level, to which weights are fitted best and
+which has most of the bits, and one for all others.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ POINT_BITS = 4           # predictions and expected errors are kept to sixteenth
 SPREAD_LIMIT = 1 << 28
 N_CLASSES = 20           # of the expected error in steps: two for each octave, up to eight steps
 _CLASS_BITS = 6          # the classes begin at 1/64 of a step
-N_DISTANCES = 7          # of a distance in expected errors: below 1/8, 1/4, 1/2, 1, 2, 4 and above
+SIXTEENTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)      # of an expected error: where classes of distance begin
+N_DISTANCES = len(SIXTEENTHS) + 1
 
 WIDE, ZERO, SIGNIFICANT = 0, 8 * N_CLASSES, (8 + N_DISTANCES) * N_CLASSES
 """The first group of: what is coded for the first time; refined and so far zero; refined and not zero."""
@@ -163,7 +165,9 @@ def plane_groups(steps: np.ndarray, mean: np.ndarray, spread: np.ndarray, shift:
     """Groups for the next bit of coefficients known in whole `steps` of 2**(shift + 1)."""
     classes = _classes(spread, shift)
     zero = ZERO + N_DISTANCES * classes + _distances(mean, spread)
-    beyond = np.where(steps < 0, -mean, mean) - ((2 * np.abs(steps).astype(mean.dtype) + 1) << shift + POINT_BITS)
+    # The bit is 1 from the middle of the interval on: between two integers, so half of one below the larger of them.
+    middle = ((2 * np.abs(steps).astype(mean.dtype) + 1) << shift + POINT_BITS) - (1 << POINT_BITS - 1)
+    beyond = np.where(steps < 0, -mean, mean) - middle
     distances = np.where(beyond < 0, -1, 1) * _distances(beyond, spread)
     significant = SIGNIFICANT + (2 * N_DISTANCES - 1) * classes + N_DISTANCES - 1 + distances
     return np.where(steps == 0, zero, significant).astype(np.uint16)
@@ -179,6 +183,9 @@ def _classes(spread: np.ndarray, shift: int) -> np.ndarray:
 
 
 def _distances(away: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """How many of 1/8, 1/4, 1/2, 1, 2 and 4 expected errors a distance reaches."""
-    eighths = np.abs(away).astype(np.int64) << 3
-    return sum((eighths >= (spread.astype(np.int64) << octave)).astype(np.intp) for octave in range(N_DISTANCES - 1))
+    """How many of `SIXTEENTHS` of expected errors a distance reaches."""
+    away, spread = np.abs(away).astype(np.int64) << 4, spread.astype(np.int64)
+    found = np.zeros(away.shape, np.intp)
+    for threshold in SIXTEENTHS:
+        found += away >= threshold * spread
+    return found

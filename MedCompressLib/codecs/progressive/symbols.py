@@ -1,4 +1,4 @@
-"""Symbols of a layer on one rANS stream, with tables that all layers share.
+"""Symbols of a layer on one rANS stream, with tables that all layers of the finest level share, or all others.
 
 For each call, both sides know the groups; the symbols of the lowest group come first. There are three kinds of groups
 (see `contexts`), with symbols from -8 to 8 (the ends are escapes: what is beyond follows as a number of its own), from
@@ -27,18 +27,24 @@ _LOW = np.where(np.arange(N_GROUPS) < ZERO, -ESCAPE, np.where(np.arange(N_GROUPS
 _SIZE = np.where(np.arange(N_GROUPS) < ZERO, 2 * ESCAPE + 1, np.where(np.arange(N_GROUPS) < SIGNIFICANT, 3, 2))
 _START = np.cumsum(_SIZE) - _SIZE
 _N_COUNTS = int(_SIZE.sum())
+N_SETS = 2
 _SCALE = 8               # a symbol that the sample did not show counts as an eighth of one
 _KIND = np.repeat(np.arange(3), [int(_SIZE[:ZERO].sum()), int(_SIZE[ZERO:SIGNIFICANT].sum()),
                                  int(_SIZE[SIGNIFICANT:].sum())]).astype(np.uint8)
 
 
+def set_of(level: int) -> int:
+    """Which tables a level uses."""
+    return min(level, N_SETS - 1)
+
+
 class Tables:
-    """One count table for each group.
+    """Two sets of count tables, one for each group.
 
     Parameters
     ----------
-    codes : (n,) array of count codes
-        Group after group, each from its lowest symbol on.
+    codes : (2, n) array of count codes
+        For the finest level and for the others, group after group, each from its lowest symbol on.
     """
 
     def __init__(self, codes: np.ndarray):
@@ -50,24 +56,27 @@ class Tables:
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> Tables:
-        decoder = GroupDecoder(data, _N_COUNTS)
-        codes = decoder.decode(_KIND)
+        decoder = GroupDecoder(data, N_SETS * _N_COUNTS)
+        codes = decoder.decode(np.tile(_KIND, (N_SETS, 1)))
         decoder.finish()
         if codes.min() < 0 or codes.max() >= MAX_CODE:
             raise FormatError("The model of the file has a count that does not exist.")
         return cls(codes)
 
     def to_bytes(self) -> bytes:
-        return encode_groups(self._codes, _KIND, 3)
+        return encode_groups(self._codes.ravel(), np.tile(_KIND, N_SETS), 3)
 
     @cached_property
     def models(self) -> list:
-        """The `constriction` model of every group; symbols that never occurred count 1 there."""
+        """For each set the `constriction` model of every group; symbols that never occurred count 1 there."""
         import constriction
 
         counts = np.maximum(COUNT_OF_CODE[self._codes], 1).astype(np.float64)
-        return [constriction.stream.model.Categorical(counts[start:start + size], perfect=False)
-                for start, size in zip(_START, _SIZE, strict=True)]
+        return [[constriction.stream.model.Categorical(of_set[start:start + size], perfect=False)
+                 for start, size in zip(_START, _SIZE, strict=True)] for of_set in counts]
+
+    def of_level(self, level: int) -> list:
+        return self.models[set_of(level)]
 
 
 class Counter:
@@ -83,10 +92,10 @@ class Counter:
 
 
 class SymbolEncoder:
-    """Collects symbols; `finish` returns the bytes."""
+    """Collects the symbols of a layer of a level; `finish` returns the bytes."""
 
-    def __init__(self, tables: Tables):
-        self._tables = tables
+    def __init__(self, tables: Tables, level: int):
+        self._tables, self._level = tables, level
         self._parts: list[tuple[int, np.ndarray]] = []
         self._excess: list[np.ndarray] = []
 
@@ -110,7 +119,7 @@ class SymbolEncoder:
         import constriction
 
         coder = constriction.stream.stack.AnsCoder()     # last in, first out: what is decoded last is encoded first
-        models = self._tables.models
+        models = self._tables.of_level(self._level)
         for group, index in reversed(self._parts):
             coder.encode_reverse(index, models[group])
         out = bytearray()
@@ -130,11 +139,11 @@ class SymbolDecoder:
         No more symbols are asked for.
     """
 
-    def __init__(self, tables: Tables, data: bytes | memoryview, limit: int):
+    def __init__(self, tables: Tables, level: int, data: bytes | memoryview, limit: int):
         import constriction
 
         reader = ByteReader(data)
-        self._models = tables.models
+        self._models = tables.of_level(level)
         self._excess = np.array([reader.varint(_EXCESS_LIMIT) for _ in range(reader.varint(limit))], np.int64)
         self._escapes = 0
         words = np.frombuffer(reader.take(reader.remaining // 4 * 4), "<u4").astype(np.uint32)
