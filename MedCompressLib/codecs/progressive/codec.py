@@ -23,7 +23,7 @@ from .pyramid import Pyramid, WeightKey
 from .schedule import Layer, check, choose
 from .symbols import N_SETS, Counter, SymbolDecoder, SymbolEncoder, Tables, set_of
 
-_FIT_VOXELS = 1 << 20            # weights and tables are fitted on about so many voxels
+_FIT_VOXELS = 1 << 22            # weights and tables are fitted on about so many voxels
 _FIT_SLABS = 4
 _WEIGHT_LIMIT = 1 << 20
 
