@@ -2,8 +2,7 @@
 
 Each scan is stored at the same bit rates by this library (`TargetBitrate`, the whole file counted) and by JPEG 2000,
 slice by slice without any container: irreversible, once with the same bytes for every slice, once with the same quality
-for all slices, and the better of the two is kept. `--targets` instead shows how near every kind of target comes, and
-`--roi LABELS NUMBER ...` what it costs to keep some labels exact.
+for all slices, and the better of the two is kept. `--targets` instead shows how near every kind of target comes.
 """
 
 from __future__ import annotations
