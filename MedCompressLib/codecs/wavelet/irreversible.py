@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .lifting import COLUMN, DEPTH, ROW, BandName, Level, band_names
+from .lifting import BandName, Level, around_high, around_low, at, merge_level, split_levels
 
 FRACTION_BITS = 8
 FACTOR_BITS = 14
@@ -26,29 +26,12 @@ _HALF = 1 << FACTOR_BITS - 1
 
 def forward(volume: np.ndarray, levels: int, depth_levels: int) -> list[Level]:
     """Split `volume` (batch, depth, j, i), a float array; finest level first."""
-    done = []
-    for level in range(levels):
-        parts = {(): volume}
-        for axis in (COLUMN, ROW, DEPTH):
-            if axis == DEPTH and level >= depth_levels:
-                parts = {(0, *name): part for name, part in parts.items()}
-            else:
-                parts = {(bit, *name): half for name, part in parts.items()
-                         for bit, half in enumerate(_split(part, axis))}
-        volume = parts[0, 0, 0]
-        done.append(Level(volume, {name: parts[name] for name in band_names(level < depth_levels)}))
-    return done
+    return split_levels(volume, levels, depth_levels, _split)
 
 
 def merge(level: Level, depth_split: bool) -> np.ndarray:
     """Undo one level: int64 arrays in units of 2**-`FRACTION_BITS`."""
-    parts = {(0, 0, 0): level.low, **level.bands}
-    for axis in (DEPTH, ROW, COLUMN):
-        if axis == DEPTH and not depth_split:
-            parts = {name[1:]: part for name, part in parts.items()}
-        else:
-            parts = {name[1:]: _merge(part, parts[1, *name[1:]], axis) for name, part in parts.items() if name[0] == 0}
-    return parts[()]
+    return merge_level(level, depth_split, _merge)
 
 
 @lru_cache(maxsize=256)
@@ -88,19 +71,15 @@ def _merge_floats(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return np.stack([even, odd], 1).ravel()
 
 
-def _at(axis: int, index: slice) -> tuple:
-    return (*(slice(None),) * axis, index)
-
-
 def _split(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    low, high = x[_at(axis, slice(0, None, 2))].copy(), x[_at(axis, slice(1, None, 2))].copy()
+    low, high = x[at(axis, slice(0, None, 2))].copy(), x[at(axis, slice(1, None, 2))].copy()
     if high.shape[axis]:
         for factor, odd in zip(FACTORS, (True, False, True, False), strict=True):
             factor = x.dtype.type(factor / (1 << FACTOR_BITS))
             if odd:
-                high += factor * _around_high(low, high.shape[axis], axis)
+                high += factor * around_high(low, high.shape[axis], axis)
             else:
-                low += factor * _around_low(high, low.shape[axis], axis)
+                low += factor * around_low(high, low.shape[axis], axis)
     return low, high
 
 
@@ -110,7 +89,7 @@ def _merge(low: np.ndarray, high: np.ndarray, axis: int) -> np.ndarray:
         return low
     low, high = low.copy(), high.copy()
     for factor, odd in zip(reversed(FACTORS), (False, True, False, True), strict=True):
-        around = _around_high(low, n_high, axis) if odd else _around_low(high, n_low, axis)
+        around = around_high(low, n_high, axis) if odd else around_low(high, n_low, axis)
         around *= factor
         around += _HALF
         around >>= FACTOR_BITS
@@ -118,30 +97,6 @@ def _merge(low: np.ndarray, high: np.ndarray, axis: int) -> np.ndarray:
     shape = list(low.shape)
     shape[axis] = n_low + n_high
     x = np.empty(shape, low.dtype)
-    x[_at(axis, slice(0, None, 2))] = low
-    x[_at(axis, slice(1, None, 2))] = high
+    x[at(axis, slice(0, None, 2))] = low
+    x[at(axis, slice(1, None, 2))] = high
     return x
-
-
-def _around_high(low: np.ndarray, n_high: int, axis: int) -> np.ndarray:
-    """low[m] + low[m+1] for every m of the high half, mirrored at the end."""
-    n_low = low.shape[axis]
-    around = low[_at(axis, slice(0, n_high))].copy()
-    around[_at(axis, slice(0, n_low - 1))] += low[_at(axis, slice(1, n_low))]
-    if n_high == n_low:
-        around[_at(axis, slice(n_low - 1, None))] *= 2
-    return around
-
-
-def _around_low(high: np.ndarray, n_low: int, axis: int) -> np.ndarray:
-    """high[m-1] + high[m] for every m of the low half, mirrored at both ends."""
-    n_high = high.shape[axis]
-    shape = list(high.shape)
-    shape[axis] = n_low
-    around = np.empty(shape, high.dtype)
-    around[_at(axis, slice(0, n_high))] = high
-    if n_low > n_high:
-        around[_at(axis, slice(n_high, None))] = high[_at(axis, slice(n_high - 1, None))]
-    around[_at(axis, slice(1, None))] += high[_at(axis, slice(0, n_low - 1))]
-    around[_at(axis, slice(0, 1))] += high[_at(axis, slice(0, 1))]
-    return around

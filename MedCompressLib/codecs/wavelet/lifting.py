@@ -13,6 +13,7 @@ the all-low part is split again. Exact in integers, so the inverse restores ever
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,13 @@ DEPTH, ROW, COLUMN = 1, 2, 3
 
 BandName = tuple[int, int, int]
 """(depth, j, i), each 1 where the band is the high half along that axis."""
+
+
+Split = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+"""The low and the high half of an array along an axis."""
+
+Merge = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+"""The array that `Split` makes these halves of along an axis."""
 
 
 class Level(NamedTuple):
@@ -48,6 +56,16 @@ def band_names(depth_split: bool) -> list[BandName]:
 
 def forward(volume: np.ndarray, levels: int, depth_levels: int) -> list[Level]:
     """Split `volume` (batch, depth, j, i), an integer array; finest level first."""
+    return split_levels(volume, levels, depth_levels, _split)
+
+
+def merge(level: Level, depth_split: bool) -> np.ndarray:
+    """Undo one level: the volume whose `_split` halves these are."""
+    return merge_level(level, depth_split, _merge)
+
+
+def split_levels(volume: np.ndarray, levels: int, depth_levels: int, split: Split) -> list[Level]:
+    """Split `volume` (batch, depth, j, i), each axis by `split`; finest level first."""
     done = []
     for level in range(levels):
         parts = {(): volume}
@@ -56,20 +74,20 @@ def forward(volume: np.ndarray, levels: int, depth_levels: int) -> list[Level]:
                 parts = {(0, *name): part for name, part in parts.items()}
             else:
                 parts = {(bit, *name): half for name, part in parts.items()
-                         for bit, half in enumerate(_split(part, axis))}
+                         for bit, half in enumerate(split(part, axis))}
         volume = parts[0, 0, 0]
         done.append(Level(volume, {name: parts[name] for name in band_names(level < depth_levels)}))
     return done
 
 
-def merge(level: Level, depth_split: bool) -> np.ndarray:
-    """Undo one level: the volume whose `_split` halves these are."""
+def merge_level(level: Level, depth_split: bool, merge: Merge) -> np.ndarray:
+    """Undo one level, each axis by `merge`."""
     parts = {(0, 0, 0): level.low, **level.bands}
     for axis in (DEPTH, ROW, COLUMN):
         if axis == DEPTH and not depth_split:
             parts = {name[1:]: part for name, part in parts.items()}
         else:
-            parts = {name[1:]: _merge(part, parts[1, *name[1:]], axis) for name, part in parts.items() if name[0] == 0}
+            parts = {name[1:]: merge(part, parts[1, *name[1:]], axis) for name, part in parts.items() if name[0] == 0}
     return parts[()]
 
 
@@ -103,12 +121,13 @@ def sums(differences: np.ndarray) -> np.ndarray:
     return differences
 
 
-def _at(axis: int, index: slice) -> tuple:
+def at(axis: int, index: slice) -> tuple:
+    """The index that takes a slice along an axis."""
     return (*(slice(None),) * axis, index)
 
 
 def _split(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    even, odd = x[_at(axis, slice(0, None, 2))], x[_at(axis, slice(1, None, 2))]
+    even, odd = x[at(axis, slice(0, None, 2))], x[at(axis, slice(1, None, 2))]
     n_low, n_high = even.shape[axis], odd.shape[axis]
     if n_high == 0:
         return even.copy(), odd.copy()
@@ -116,11 +135,7 @@ def _split(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
         low, high = np.empty(even.shape, np.int32), np.empty(odd.shape, np.int32)
         _split_lines(_lines(x, axis), _lines(low, axis), _lines(high, axis))
         return low, high
-    high = even[_at(axis, slice(0, n_high))].copy()
-    inner = n_low - 1                                    # evens that have a right neighbour
-    high[_at(axis, slice(0, inner))] += even[_at(axis, slice(1, n_low))]
-    if n_high == n_low:                                  # the last odd sample mirrors its left neighbour
-        high[_at(axis, slice(inner, None))] *= 2
+    high = around_high(even, n_high, axis)
     high >>= 1
     np.subtract(odd, high, out=high)
     low = even + _update(high, n_low, axis)
@@ -138,31 +153,43 @@ def _merge(low: np.ndarray, high: np.ndarray, axis: int) -> np.ndarray:
         _merge_lines(_lines(low, axis), _lines(high, axis), _lines(x, axis))
         return x
     even = low - _update(high, n_low, axis)
-    x[_at(axis, slice(0, None, 2))] = even
-    predicted = even[_at(axis, slice(0, n_high))].copy()
-    inner = n_low - 1
-    predicted[_at(axis, slice(0, inner))] += even[_at(axis, slice(1, n_low))]
-    if n_high == n_low:
-        predicted[_at(axis, slice(inner, None))] *= 2
+    x[at(axis, slice(0, None, 2))] = even
+    predicted = around_high(even, n_high, axis)
     predicted >>= 1
-    np.add(predicted, high, out=x[_at(axis, slice(1, None, 2))])
+    np.add(predicted, high, out=x[at(axis, slice(1, None, 2))])
     return x
 
 
 def _update(high: np.ndarray, n_low: int, axis: int) -> np.ndarray:
-    """floor((high[m-1] + high[m] + 2) / 4) for m = 0 .. n_low - 1, mirrored at both ends."""
-    n_high = high.shape[axis]
-    shape = list(high.shape)
-    shape[axis] = n_low
-    update = np.empty(shape, high.dtype)
-    update[_at(axis, slice(0, n_high))] = high
-    if n_low > n_high:
-        update[_at(axis, slice(n_high, None))] = high[_at(axis, slice(n_high - 1, None))]
-    update[_at(axis, slice(1, None))] += high[_at(axis, slice(0, n_low - 1))]
-    update[_at(axis, slice(0, 1))] += high[_at(axis, slice(0, 1))]
+    """floor((high[m-1] + high[m] + 2) / 4) for m = 0 .. n_low - 1."""
+    update = around_low(high, n_low, axis)
     update += 2
     update >>= 2
     return update
+
+
+def around_high(low: np.ndarray, n_high: int, axis: int) -> np.ndarray:
+    """low[m] + low[m+1] for every m of the high half, mirrored at the end."""
+    n_low = low.shape[axis]
+    around = low[at(axis, slice(0, n_high))].copy()
+    around[at(axis, slice(0, n_low - 1))] += low[at(axis, slice(1, n_low))]
+    if n_high == n_low:                                  # the last odd sample mirrors its left neighbour
+        around[at(axis, slice(n_low - 1, None))] *= 2
+    return around
+
+
+def around_low(high: np.ndarray, n_low: int, axis: int) -> np.ndarray:
+    """high[m-1] + high[m] for every m of the low half, mirrored at both ends."""
+    n_high = high.shape[axis]
+    shape = list(high.shape)
+    shape[axis] = n_low
+    around = np.empty(shape, high.dtype)
+    around[at(axis, slice(0, n_high))] = high
+    if n_low > n_high:
+        around[at(axis, slice(n_high, None))] = high[at(axis, slice(n_high - 1, None))]
+    around[at(axis, slice(1, None))] += high[at(axis, slice(0, n_low - 1))]
+    around[at(axis, slice(0, 1))] += high[at(axis, slice(0, 1))]
+    return around
 
 
 def _lines(array: np.ndarray, axis: int) -> np.ndarray:
