@@ -10,21 +10,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import struct
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from ...errors import FormatError
-from .network import MAX_WIDTH, LeakyNetwork
+from ..neural.model_file import pack_file, unpack_file
+from .network import LeakyNetwork
 
 MAGIC = b"MCMODEL2"
-MAX_DESCRIPTION = 1 << 16
-MAX_LAYERS = 16
 MODELS = Path(__file__).parent / "models"
 
 
@@ -38,33 +33,16 @@ class Model:
 
 def pack_model(model: Model) -> bytes:
     """The bytes of a `.mcmodel` file."""
-    text = json.dumps(dict(model.description, layers=[list(layer.shape) for layer in model.network.weights]),
-                      sort_keys=True).encode()
-    body = MAGIC + struct.pack("<I", len(text)) + text
-    for layer, bias in zip(model.network.weights, model.network.biases, strict=True):
-        body += layer.astype(np.int8).tobytes() + bias.astype("<i4").tobytes()
-    return body + hashlib.sha256(body).digest()
+    network = model.network
+    numbers = b"".join(layer.astype(np.int8).tobytes() + bias.astype("<i4").tobytes()
+                       for layer, bias in zip(network.weights, network.biases, strict=True))
+    return pack_file(MAGIC, model.description, [layer.shape for layer in network.weights], numbers)
 
 
 def unpack_model(data: bytes) -> Model:
     """Raise FormatError when `data` is not a whole, undamaged model whose sums are proven exact."""
-    if data[:8] != MAGIC or len(data) < 44:
-        raise FormatError("This is not a model file of the codec nagoor.")
-    if hashlib.sha256(data[:-32]).digest() != data[-32:]:
-        raise FormatError("The model file is damaged: its SHA-256 does not match.")
-    length = struct.unpack_from("<I", data, 8)[0]
-    try:
-        if length > MAX_DESCRIPTION:
-            raise ValueError
-        description = json.loads(data[12:12 + length].decode())
-        shapes = [(int(rows), int(columns)) for rows, columns in description["layers"]]
-        if not 0 < len(shapes) <= MAX_LAYERS or not all(0 < n <= MAX_WIDTH for shape in shapes for n in shape):
-            raise ValueError
-        if 12 + length + sum(rows * (columns + 4) for rows, columns in shapes) + 32 != len(data):
-            raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FormatError("The model file's description is not valid.") from error
-    at, weights, biases = 12 + length, [], []
+    description, shapes, at = unpack_file(data, MAGIC, "nagoor", lambda rows, columns: rows * (columns + 4))
+    weights, biases = [], []
     for rows, columns in shapes:
         weights.append(np.frombuffer(data, np.int8, rows * columns, at).reshape(rows, columns))
         at += rows * columns

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,19 +42,47 @@ class Model:
 
 def pack_model(model: Model) -> bytes:
     """The bytes of a `.mcmodel` file."""
-    description = dict(model.description, layers=[list(layer.shape) for layer in model.network.weights])
-    text = json.dumps(description, sort_keys=True).encode()
-    if len(text) > MAX_DESCRIPTION:
-        raise FormatError("The description of the model is longer than 65536 bytes; shorten it.")
-    body = MAGIC + struct.pack("<I", len(text)) + text
-    body += b"".join(layer.astype("<i2").tobytes() for layer in model.network.weights)
-    return body + hashlib.sha256(body).digest()
+    weights = b"".join(layer.astype("<i2").tobytes() for layer in model.network.weights)
+    return pack_file(MAGIC, model.description, [layer.shape for layer in model.network.weights], weights)
 
 
 def unpack_model(data: bytes) -> Model:
     """Raise FormatError when `data` is not a whole, undamaged model whose sums are proven exact."""
-    if data[:8] != MAGIC or len(data) < 44:
-        raise FormatError("This is not a MedCompress model file.")
+    description, shapes, at = unpack_file(data, MAGIC, "MedCompress", lambda rows, columns: 2 * rows * columns)
+    weights = []
+    for rows, columns in shapes:
+        weights.append(np.frombuffer(data, "<i2", rows * columns, at).reshape(rows, columns).astype(np.int16))
+        at += 2 * rows * columns
+    return Model(IntegerNetwork(tuple(weights)), description)
+
+
+def pack_file(magic: bytes, description: dict, shapes: Sequence[tuple[int, int]], numbers: bytes) -> bytes:
+    """A model file of any kind: magic, description with the shapes of the layers, their numbers, SHA-256."""
+    text = json.dumps(dict(description, layers=[list(shape) for shape in shapes]), sort_keys=True).encode()
+    if len(text) > MAX_DESCRIPTION:
+        raise FormatError("The description of the model is longer than 65536 bytes; shorten it.")
+    body = magic + struct.pack("<I", len(text)) + text + numbers
+    return body + hashlib.sha256(body).digest()
+
+
+def unpack_file(data: bytes, magic: bytes, whose: str,
+                layer_bytes: Callable[[int, int], int]) -> tuple[dict, list[tuple[int, int]], int]:
+    """The description of a model file, the shapes of its layers, and where their numbers begin.
+
+    Parameters
+    ----------
+    whose : str
+        For the message where the file is of another kind.
+    layer_bytes : function of (rows, columns)
+        How many bytes a layer takes.
+
+    Raises
+    ------
+    FormatError
+        `data` is not whole, is damaged, or declares impossible layers.
+    """
+    if data[:8] != magic or len(data) < 44:
+        raise FormatError(f"This is not a {whose} model file.")
     if hashlib.sha256(data[:-32]).digest() != data[-32:]:
         raise FormatError("The model file is damaged: its SHA-256 does not match.")
     length = struct.unpack_from("<I", data, 8)[0]
@@ -64,15 +93,11 @@ def unpack_model(data: bytes) -> Model:
         shapes = [(int(rows), int(columns)) for rows, columns in description["layers"]]
         if not 0 < len(shapes) <= MAX_LAYERS or not all(0 < n <= MAX_WIDTH for shape in shapes for n in shape):
             raise ValueError
-        if 12 + length + 2 * sum(rows * columns for rows, columns in shapes) + 32 != len(data):
+        if 12 + length + sum(layer_bytes(*shape) for shape in shapes) + 32 != len(data):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError("The model file's description is not valid.") from error
-    at, weights = 12 + length, []
-    for rows, columns in shapes:
-        weights.append(np.frombuffer(data, "<i2", rows * columns, at).reshape(rows, columns).astype(np.int16))
-        at += 2 * rows * columns
-    return Model(IntegerNetwork(tuple(weights)), description)
+    return description, shapes, 12 + length
 
 
 @cache
