@@ -22,6 +22,7 @@ import io
 import struct
 import threading
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import BinaryIO
@@ -140,6 +141,12 @@ class Writer:
             return
         self._write(slab.payload, slab.residue)
         self._offset += slab.length
+
+    def write_all(self, slabs: Sequence[StoredSlab], digest: bytes) -> None:
+        """Write all slabs, and finish."""
+        for slab in slabs:
+            self.append(slab)
+        self.finish(digest)
 
     def finish(self, voxel_digest: bytes) -> None:
         """Write the index and the fixed part, which make the file valid."""

@@ -19,7 +19,6 @@ import numpy as np
 from .checksum import combined_digest, slice_digests
 from .codecs import Progress, get_codec
 from .codecs.runs import RunsCodec
-from .compiled import load_if_worth
 from .container import CODED, VERBATIM, Reader, StoredSlab
 from .errors import FormatError, MedCompressError, UnsupportedError
 from .lazy import LazyVolume, SlabSource
@@ -101,8 +100,7 @@ class SlabDecoder:
 
         Reading happens in the calling thread, decoding in `threads` others; close the iterator when leaving early.
         """
-        if self.codec.has_compiled_loops:
-            load_if_worth(len(numbers) * math.prod(self._reader.grid.slab_shape(0)))
+        self.codec.prepare(len(numbers) * math.prod(self._reader.grid.slab_shape(0)))
         items = ((number, self._reader.read_slab(number)) for number in numbers)
         at_once = self.codec.at_once
         return ordered_map(self._decode, items, threads) if at_once == 1 else self._decode_many(items, at_once, threads)

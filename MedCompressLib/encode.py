@@ -11,7 +11,6 @@ smaller still.
 from __future__ import annotations
 
 import io
-import math
 import os
 from contextlib import closing
 from dataclasses import replace
@@ -22,18 +21,16 @@ import numpy as np
 from .checksum import combined_digest, slice_digests
 from .codecs import Codec, Progress, codec_ids, get_codec
 from .codecs.raw import RawCodec
-from .codecs.runs import RunsCodec
-from .compiled import load_if_worth
 from .container import CODED, VERBATIM, StoredSlab, Writer
-from .errors import MedCompressError, UnsupportedError
+from .errors import UnsupportedError
 from .header import Header, check_grid
 from .lazy import LazyArray, LazyVolume
-from .metrics import Errors
+from .lossy_slabs import fit_regions, prove
 from .quality import NearLossless, Target
 from .roi import RegionOfInterest
 from .samples import SampleMap
 from .slabs import SlabGrid, SlabSequence, ordered_map
-from .targets import encode_target, fit_regions
+from .targets import encode_target
 from .volume import Volume
 
 # Label maps have few distinct values in long runs along a row. On 22 volumes, neighbours in a row differ at 0.1 to 2 %
@@ -149,8 +146,7 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     progress(0.0)
     samples = SampleMap.fit(SlabSequence(voxels, grid))
     mapped = SlabSequence(voxels, grid, lambda slab: samples.forward(slab)[0])
-    if codec_class.has_compiled_loops:
-        load_if_worth(math.prod(voxels.shape))
+    codec_class.prepare(voxels.size)
     fitted = codec_class.fit(mapped, samples.maximum, preset, volume.spacing,
                              lambda fraction: progress(_FITTED * fraction), **_model_option(model))
     raw = RawCodec.for_maximum(samples.maximum)
@@ -217,60 +213,24 @@ def _encode_bounded_volume(volume: Volume | LazyVolume, voxels: np.ndarray | Laz
     if regions is not None:
         bound = replace(bound, regions=tuple(allowed >> samples.zeros for allowed in max_errors))
     mapped = SlabSequence(voxels, grid, lambda slab: samples.forward(slab)[0])
-    if codec_class.has_compiled_loops:
-        load_if_worth(math.prod(voxels.shape))
+    codec_class.prepare(voxels.size)
     fitted = codec_class.fit(mapped, samples.maximum, preset, volume.spacing,
                              lambda fraction: progress(_FITTED * fraction), bound, **_model_option(model))
     if regions is not None:
         fit_regions(fitted, mapped, grid, regions, len(max_errors))
 
-    def encode(number: int) -> tuple[StoredSlab, list[Errors], np.ndarray]:
-        _, k_range = grid.ranges(number)
-        here = None if regions is None else regions[k_range]
-        return _encode_bounded(plain[number], samples, fitted, max_errors, here)
+    def payload_of(_number: int, slab: np.ndarray, here: np.ndarray | None) -> bytes:
+        return fitted.encode(samples.forward(slab)[0], here)
 
-    slabs, errors = [], [Errors() for _ in max_errors]
-    digests = np.empty((*voxels.shape[:2], 32), dtype=np.uint8)
-    with closing(ordered_map(encode, range(len(grid)), threads)) as results:
-        for number, (stored, slab_errors, digests[grid.ranges(number)]) in enumerate(results):
-            slabs.append(stored)
-            for whole, part in zip(errors, slab_errors, strict=True):
-                whole.add(part)
-            progress(_FITTED + (1 - _FITTED) * (number + 1) / len(grid))
-    quality = {"kind": "near-lossless", "max_error": max(max_errors), "reached": Errors.of(errors).as_dict()}
+    proven = prove(plain, grid, fitted, samples, regions, max_errors, payload_of, threads,
+                   lambda fraction: progress(_FITTED + (1 - _FITTED) * fraction))
+    quality = {"kind": "near-lossless", "max_error": max(max_errors), "reached": proven.reached}
     if regions is not None:
         quality["regions"] = max_errors
-        quality["reached"]["regions"] = [part.as_dict() for part in errors]
     header = Header(volume.shape, volume.dtype, volume.axes, volume.sequence, fitted.codec_id, fitted.get_config(),
                     preset, samples.get_config(), quality, grid.frames, grid.slices)
-    writer = Writer(file, header, volume.ijk_to_ras, volume.metadata, fitted.model)
-    for stored in slabs:
-        writer.append(stored)
-    writer.finish(combined_digest(digests))
+    Writer(file, header, volume.ijk_to_ras, volume.metadata, fitted.model).write_all(proven.slabs, proven.digest)
     return True
-
-
-def _encode_bounded(slab: np.ndarray, samples: SampleMap, codec: Codec, max_errors: list[int],
-                    regions: np.ndarray | None) -> tuple[StoredSlab, list[Errors], np.ndarray]:
-    """A slab as it is stored, decoded again to prove the bound; the errors in each region; digests of what it decodes
-    to."""
-    mapped = samples.forward(slab)[0]
-    if regions is None:
-        payload, region_map, parts = codec.encode(mapped), b"", [np.ones(slab.shape, bool)]
-        decoded = samples.inverse(codec.decode(payload, slab.shape))
-    else:
-        everywhere = np.broadcast_to(regions, slab.shape)
-        region_map = RunsCodec().encode(regions[np.newaxis].astype(np.int32))
-        payload = codec.encode(mapped, everywhere)
-        decoded = samples.inverse(codec.decode(payload, slab.shape, everywhere))
-        parts = [everywhere == region for region in range(len(max_errors))]
-    errors = [Errors.between(slab[part], decoded[part]) for part in parts]
-    for allowed, reached in zip(max_errors, errors, strict=True):
-        if reached.maximum > allowed:
-            raise MedCompressError(f"A voxel would be off by {reached.maximum}, more than the {allowed} asked for, so "
-                                   "nothing was stored; please report this as an error of MedCompress.")
-    digests = slice_digests(decoded)
-    return StoredSlab(payload, region_map, CODED, combined_digest(digests)[:8]), errors, digests
 
 
 def _encode(slab: np.ndarray, samples: SampleMap, codec: Codec, raw: RawCodec) -> tuple[StoredSlab, int, np.ndarray]:

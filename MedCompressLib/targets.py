@@ -11,23 +11,22 @@ import io
 import math
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
 import numpy as np
 
-from .checksum import combined_digest, slice_digests
 from .codecs import Codec, Progress, get_codec
-from .codecs.runs import RunsCodec
-from .container import CODED, StoredSlab, Writer
-from .errors import MedCompressError, UnsupportedError
+from .container import Writer
+from .errors import UnsupportedError
 from .header import Header, check_grid
 from .lazy import LazyArray, LazyVolume
-from .metrics import Errors
-from .quality import SampleStep, Target, TargetPSNR, TargetRatio
+from .lossy_slabs import fit_regions, prove
+from .quality import SampleStep, Target
 from .roi import RegionOfInterest
 from .samples import SampleMap
 from .slabs import SlabGrid, SlabSequence, ordered_map
+from .step_search import Goal, Search
 from .volume import Volume
 
 TARGET_CODEC = "wavelet"
@@ -35,111 +34,11 @@ TARGET_CODEC = "wavelet"
 _TRIALS, _ENCODINGS = 6, 8
 _FINEST, _COARSEST = 2.0**-5, 4.0         # steps looked at: in samples, and in parts of the range
 _LEAST_RANGE = 2.0**-17                    # of the step, in parts of the range: coefficients have 32 bits
-_WIDTH = 2e-4                              # of an interval of log2(step) that is not worth halving
 _OCTAVES = 0.7                             # weights fitted to a step so far away are fitted again
 _SLACK = 1.5                               # lossless may turn out so much smaller than the sample says
 _FITTED, _PROVEN = 0.3, 0.9                # shares of the work, for the progress callback
-_DECIBEL = 20 * math.log10(2)
 
 Lossless = Callable[["Volume | LazyVolume", BinaryIO], None]
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A target as a number that grows with the step, and the interval in which that number should lie.
-
-    Attributes
-    ----------
-    file_bytes : float or None
-        Largest size; None where the fidelity is given.
-    squared_error : float or None
-        Largest mean squared error of the voxels; None where the size is given.
-    """
-
-    file_bytes: float | None
-    squared_error: float | None
-
-    @classmethod
-    def of(cls, target: Target, voxels: np.ndarray | LazyArray, peak: float) -> Goal:
-        if isinstance(target, TargetPSNR):
-            return cls(None, (peak / 10**(target.psnr_db / 20))**2)
-        size = math.prod(voxels.shape)
-        if isinstance(target, TargetRatio):
-            return cls(size * voxels.dtype.itemsize / target.ratio, None)
-        return cls(size * target.bits_per_voxel / 8, None)
-
-    @property
-    def interval(self) -> tuple[float, float, float]:
-        """Least, wanted and largest distance: 2 % in size less what the header may vary by, or 0.1 dB."""
-        if self.file_bytes:
-            return 0.0, 0.01, -math.log2(0.985)
-        return -0.1 / _DECIBEL, -0.03 / _DECIBEL, -1e-4 / _DECIBEL
-
-    def distance(self, file_bytes: float, squared_error: float) -> float:
-        """How far a file is from the goal, as a power of two; above 0 where the step is too coarse for the fidelity
-        or fine enough for the size."""
-        if self.file_bytes:
-            return math.log2(self.file_bytes / max(1.0, file_bytes))
-        return 0.5 * math.log2(max(squared_error, 1e-300) / self.squared_error)
-
-    def kept(self, distance: float) -> bool:
-        """Whether the file is no larger, or no worse, than it may be."""
-        return distance >= self.interval[0] if self.file_bytes else distance <= self.interval[2]
-
-
-
-@dataclass
-class Search:
-    """Finds the step whose distance lies in the goal's interval, from few trials.
-
-    Attributes
-    ----------
-    goal : Goal
-    finest, coarsest : float
-        No step beyond them is tried.
-    slope : float
-        About how much the distance grows when the step doubles.
-    tried : dict of float to float
-        Distance by log2(step).
-    """
-
-    goal: Goal
-    finest: float
-    coarsest: float
-    slope: float = 0.9
-    tried: dict[float, float] = field(default_factory=dict)
-
-    def next(self) -> float | None:
-        """The step to try next; None when there is nothing left to gain."""
-        least, wanted, most = self.goal.interval
-        if any(least <= distance <= most for distance in self.tried.values()):
-            return None
-        below = max((place for place, distance in self.tried.items() if distance < least), default=None)
-        above = min((place for place, distance in self.tried.items() if distance > most), default=None)
-        ends = math.log2(self.finest), math.log2(self.coarsest)
-        if below is not None and above is not None and below < above:
-            if above - below < _WIDTH:
-                return None
-            share = (wanted - self.tried[below]) / (self.tried[above] - self.tried[below])
-            place = below + (above - below) * min(max(share, 0.1), 0.9)
-        else:
-            last = below if above is None else above
-            place = last + (wanted - self.tried[last]) / self._slope(last)
-            place = min(max(place, last - 4, ends[0]), last + 4, ends[1])
-            if place in self.tried:
-                return None
-        return 2.0**place
-
-    def _slope(self, last: float) -> float:
-        others = [place for place in self.tried if abs(place - last) > _WIDTH]
-        if others:
-            other = min(others, key=lambda place: abs(place - last))
-            self.slope = min(max((self.tried[last] - self.tried[other]) / (last - other), 0.2), 2.0)
-        return self.slope
-
-    def add(self, step: float, distance: float) -> None:
-        """Take note of a trial."""
-        self.tried[math.log2(step)] = distance
 
 
 def encode_target(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, file: BinaryIO, codec: str,
@@ -174,6 +73,7 @@ def encode_target(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, f
     codec_class.check_preset(preset)
     grid = SlabGrid.choose(voxels.shape, codec_class.lossy_slab_slices)
     check_grid(grid, UnsupportedError)
+    codec_class.prepare(voxels.size)
     progress(0.0)
     plain = SlabSequence(voxels, grid)
     regions, bounds = None, []
@@ -354,47 +254,13 @@ def _write(job: _Job, encoded: _Encoded, file: BinaryIO, progress: Progress) -> 
         codec = codec.with_regions([None if bound is None else bound // int(job.samples.unit) for bound in job.bounds])
         fit_regions(codec, job.mapped, job.grid, regions, len(job.bounds))
 
-    def finish(number: int) -> tuple[StoredSlab, np.ndarray, list[Errors]]:
-        payload, region_map, slab = encoded.payloads[number], b"", job.plain[number]
-        parts, here = [np.ones(slab.shape, bool)], None
-        if regions is not None:
-            flat = regions[job.grid.ranges(number)[1]]
-            here = np.broadcast_to(flat, slab.shape)
-            payload = codec.add_layer(payload, job.samples.nearest(slab), here)
-            region_map = RunsCodec().encode(flat[np.newaxis].astype(np.int32))
-            parts = [here == region for region in range(len(job.bounds))]
-        decoded = job.samples.inverse(codec.decode(payload, slab.shape, here))
-        digests = slice_digests(decoded)
-        stored = StoredSlab(payload, region_map, CODED, combined_digest(digests)[:8])
-        return stored, digests, [Errors.between(slab[part], decoded[part]) for part in parts]
+    def payload_of(number: int, slab: np.ndarray, here: np.ndarray | None) -> bytes:
+        payload = encoded.payloads[number]
+        return payload if here is None else codec.add_layer(payload, job.samples.nearest(slab), here)
 
-    slabs, errors = [], [Errors() for _ in job.bounds or [None]]
-    digests = np.empty((*job.grid.shape[:2], 32), dtype=np.uint8)
-    with closing(ordered_map(finish, range(len(job.grid)), job.threads)) as results:
-        for number, (stored, digests[job.grid.ranges(number)], parts) in enumerate(results):
-            slabs.append(stored)
-            for whole, part in zip(errors, parts, strict=True):
-                whole.add(part)
-            progress((number + 1) / len(job.grid))
-    for bound, found in zip(job.bounds, errors, strict=False):
-        if bound is not None and found.maximum > bound:
-            raise MedCompressError(f"A voxel would be off by {found.maximum}, more than the {bound} asked for, so "
-                                   "nothing was stored; please report this as an error of MedCompress.")
-    reached = Errors.of(errors).as_dict()
-    if regions is not None:
-        reached["regions"] = [part.as_dict() for part in errors]
-    writer = job.writer(file, codec, reached)
-    for stored in slabs:
-        writer.append(stored)
-    writer.finish(combined_digest(digests))
-
-
-def fit_regions(codec: Codec, mapped: SlabSequence, grid: SlabGrid, regions: np.ndarray, count: int) -> None:
-    """Let a codec look at the slab with the most voxels of regions other than the last of `count`."""
-    inside = (regions != count - 1 if count > 1 else regions == 0).sum((1, 2))
-    number = max(range(len(grid)), key=lambda number: int(inside[grid.ranges(number)[1]].sum()))
-    slab = mapped[number]
-    codec.fit_regions(slab, np.broadcast_to(regions[grid.ranges(number)[1]], slab.shape))
+    proven = prove(job.plain, job.grid, codec, job.samples, regions, job.bounds or [None], payload_of, job.threads,
+                   progress)
+    job.writer(file, codec, proven.reached).write_all(proven.slabs, proven.digest)
 
 
 def _empty(file: BinaryIO) -> None:

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..compiled import load_if_worth
 from ..errors import FormatError, UnsupportedError
 from ..progress import Progress
 from ..quality import SampleBound, SampleStep
@@ -98,6 +99,12 @@ class Codec(ABC):
         if preset not in cls.presets:
             raise UnsupportedError(f"The codec {cls.codec_id!r} has no preset {preset!r}; it has "
                                    f"{', '.join(cls.presets)}.")
+
+    @classmethod
+    def prepare(cls, n_voxels: int) -> None:
+        """Load what makes work on a volume of that many voxels faster."""
+        if cls.has_compiled_loops:
+            load_if_worth(n_voxels)
 
     def fit_regions(self, slab: np.ndarray, regions: np.ndarray) -> None:  # noqa: B027
         """Choose, right after `fit`, what depends on where the regions lie; from a slab and the regions in it."""
