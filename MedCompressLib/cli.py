@@ -15,15 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .terminal import (
-    complain,
-    progress_callback,
-    shape_text,
-    short_text,
-    size_text,
-    terminate_like_interrupt,
-    warn,
-)
+from .facts_text import HIDDEN, archive_rows, proven_text, show, volume_rows
+from .terminal import complain, progress_callback, shape_text, size_text, terminate_like_interrupt, warn
 
 if TYPE_CHECKING:
     from .lazy import LazyVolume
@@ -35,7 +28,6 @@ _EPILOG = """\
 exit codes: 0 done; 1 the input is bad or something could not be read or written, standard error has one line that says
 what; 2 wrong usage; 130 cancelled by Ctrl-C or a terminate signal, with no partial file left behind.
 """
-_HIDDEN = "(not shown without --phi)"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -233,7 +225,7 @@ def _compress(options: argparse.Namespace) -> int:
                   quality=quality, model=options.model)
     facts = api.info(output)
     print(f"{output}: {size_text(facts['voxel_bytes'])} of voxels in {size_text(facts['file_bytes'])}, "
-          f"ratio {facts['ratio']:.2f}, {facts['bits_per_voxel']:.3f} bits per voxel; {_proven(facts['quality'])}.")
+          f"ratio {facts['ratio']:.2f}, {facts['bits_per_voxel']:.3f} bits per voxel; {proven_text(facts['quality'])}.")
     return DONE
 
 
@@ -246,22 +238,6 @@ def _quality(options: argparse.Namespace) -> NearLossless | Target | None:
             return kind(asked)
     bound = quality.NearLossless(options.max_error)
     return bound if bound.max_error else None
-
-
-def _proven(quality: dict) -> str:
-    if quality["kind"] == "lossless":
-        return "decoded again and identical"
-    reached = quality["reached"]
-    allowed = f" ({quality['max_error']} allowed)" if "max_error" in quality else ""
-    psnr = f", PSNR {reached['psnr_db']:.2f} dB with the peak {reached['peak']:.6g}" if "psnr_db" in reached else ""
-    return (f"LOSSY, decoded again: no voxel is off by more than {reached['max_error']:.6g}{allowed}, "
-            f"{reached['rmse']:.3g} on average (RMSE){psnr}")
-
-
-def _target_text(quality: dict) -> str:
-    """What a lossy file was made for."""
-    return ", ".join(f"{name} {value:g}" for name, value in quality.get("target", {}).items()) or (
-        f"bound {quality['max_error']}")
 
 
 def _pack(options: argparse.Namespace, output: Path) -> int:
@@ -356,62 +332,12 @@ def _info(options: argparse.Namespace) -> int:
 
     facts = api.info(options.input, options.phi)
     if "metadata" in facts and not options.phi:
-        facts["metadata"] = dict.fromkeys(facts["metadata"], _HIDDEN)
+        facts["metadata"] = dict.fromkeys(facts["metadata"], HIDDEN)
     if options.json:
         print(json.dumps(facts, indent=2))
     else:
-        _show(options.input, _archive_rows(facts) if facts.get("kind") == "archive" else _volume_rows(facts))
+        show(options.input, archive_rows(facts) if facts.get("kind") == "archive" else volume_rows(facts))
     return DONE
-
-
-def _archive_rows(facts: dict) -> dict[str, str]:
-    rows = {
-        "files": f"{facts['files']} of {size_text(facts['files_bytes'])}, "
-                 f"{facts['files_without_image']} without an image",
-        "size": size_text(facts["file_bytes"]),
-        "ratio": f"{facts['ratio']:.3f}",
-    }
-    for number, series in enumerate(facts["series"], start=1):
-        size = shape_text(series["shape"]) if series["shape"] else "images of several sizes"
-        rows[f"series {number}"] = f"{series['modality'] or 'unknown modality'}, {series['files']} files, {size}"
-        for name in ("uid", "number", "description"):
-            if series.get(name) not in (None, ""):
-                rows[f"  {name} {number}"] = str(series[name])
-        rows |= {f"  {name} {number}": value for name, value in series.get("patient", {}).items()}
-    for number, volume in enumerate(facts["volumes"], start=1):
-        rows[f"volume {number}"] = (f"{shape_text(volume['shape'])} of {volume['dtype']}, {volume['codec']}, preset "
-                                    f"{volume['preset']}, {size_text(volume['bytes'])}")
-    return rows | ({"names": short_text(facts["names"])} if "names" in facts else {})
-
-
-def _volume_rows(facts: dict) -> dict[str, str]:
-    slabs = facts["slabs"]
-    rows = {
-        "voxels": f"{shape_text(facts['shape'])} ({facts['axes']}) of {facts['dtype']}",
-        "spacing": f"{' x '.join(f'{step:.6g}' for step in facts['spacing_mm'])} mm (kji)",
-        "codec": f"{facts['codec']}, preset {facts['preset']}, {facts['quality']['kind']}",
-        "size": f"{size_text(facts['file_bytes'])} for {size_text(facts['voxel_bytes'])} of voxels",
-        "ratio": f"{facts['ratio']:.3f} ({facts['bits_per_voxel']:.3f} bits per voxel)",
-        "slabs": f"{slabs['count']} of {slabs['frames']} frames x {slabs['slices']} slices",
-        "SHA-256": facts["voxel_sha256"],
-    }
-    if facts["sequence"]:
-        sequence = facts["sequence"]
-        unit = sequence["unit"] or "no unit"
-        rows["sequence"] = f"{sequence['index_name']} ({unit}): {short_text(sequence['values'])}"
-    if facts["quality"]["kind"] != "lossless":
-        rows["asked for"] = _target_text(facts["quality"])
-        rows["reached"] = _proven(facts["quality"])
-    for key, value in facts["metadata"].items():
-        rows[f"metadata {key}"] = value if value == _HIDDEN else short_text(value)
-    return rows
-
-
-def _show(path: Path, rows: dict[str, str]) -> None:
-    width = max(map(len, rows)) + 2
-    print(path)
-    for name, text in rows.items():
-        print(f"  {name + ':':{width}}{text}")
 
 
 def _verify(options: argparse.Namespace) -> int:
