@@ -34,6 +34,8 @@ def pack_folder(folder: Path, path: str | os.PathLike, codec: str, preset: str |
         paths = _of_series(folder, series_uid)
     if others == REFUSE:
         _refuse_others(paths)
+    if not paths:
+        raise UnsupportedError(f"There is no file to archive in {folder}; check the folder.")
     files = {one.relative_to(root).as_posix(): one for one in paths}
     with replacing(path, overwrite) as file, tempfile.TemporaryDirectory() as temporary:
         if deidentify:

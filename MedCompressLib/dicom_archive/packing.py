@@ -63,8 +63,6 @@ def pack(files: dict[str, Path], file: BinaryIO, codec: str, preset: str | None,
     UnsupportedError
         No such codec or preset, or more than an archive can hold.
     """
-    if not files:
-        raise UnsupportedError("There is no file to archive; check the folder.")
     if len(files) > FILE_LIMIT:
         raise UnsupportedError(f"An archive holds at most {FILE_LIMIT} files, not {len(files)}; make several.")
     entries, found, pixels, digests = [], {}, {}, hashlib.sha256()
