@@ -1,5 +1,6 @@
 """Work on nodes in a process of its own: hand the voxels over, follow the worker, bring in what it made."""
 
+import abc
 import dataclasses
 import enum
 import json
@@ -35,7 +36,7 @@ class JobState(enum.Enum):
     CANCELLED = enum.auto()
 
 
-class BackgroundJob:
+class BackgroundJob(abc.ABC):
     """One run of the worker. What it is about is in the derived classes.
 
     Everything is written into a temporary folder that is always deleted; a file appears at its path only when it is
@@ -63,24 +64,24 @@ class BackgroundJob:
         self._timer.start(_TURN_MILLISECONDS)
 
     # What a job is about ------------------------------------------------------------------------------------------
+    @abc.abstractmethod
     def _handOver(self):
         """Write what the worker needs; a generator, so that the event loop turns at each yield.
 
         :return: the job for the worker, plain JSON.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _takeFigures(self, figures):
         """Look at what the worker reports; raises if it is not what was promised."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _importResults(self):
         """Put files in their places and nodes into the scene; a generator like `_handOver`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _release(self):
         """Let go of all nodes: the job has ended."""
-        raise NotImplementedError
 
     # The same for all ---------------------------------------------------------------------------------------------
     @property

@@ -5,7 +5,6 @@ values; their size is that of all slices without any container. Slicer 5.12 and 
 used where the user has installed it.
 """
 
-import importlib
 import time
 import zlib
 
@@ -51,19 +50,22 @@ def _unsignedSlices(voxels):
 
 def _imageCodecs():
     """Name, encoder and decoder of each that is installed."""
-    images, jpegLS = _installed("imagecodecs"), _installed("jpeg_ls")
-    if images is None:
-        return [("JPEG-LS", lambda part: bytes(jpegLS.encode_array(part)),
-                 lambda data: jpegLS.decode(np.frombuffer(data, np.uint8)))] if jpegLS else []
+    try:
+        import imagecodecs
+    except ImportError:
+        return _jpegLSAlone()
     options = {"jpegls": ("JPEG-LS", {}), "jpeg2k": ("JPEG 2000", {"reversible": True, "codecformat": "j2k",
                                                                   "level": 0}),
                "jpegxl": ("JPEG XL", {"lossless": True, "effort": 7})}
-    return [(name, lambda part, codec=codec, chosen=chosen: bytes(getattr(images, codec + "_encode")(part, **chosen)),
-             getattr(images, codec + "_decode")) for codec, (name, chosen) in options.items()]
+    encoders = {codec: getattr(imagecodecs, codec + "_encode") for codec in options}
+    return [(name, lambda part, codec=codec, chosen=chosen: bytes(encoders[codec](part, **chosen)),
+             getattr(imagecodecs, codec + "_decode")) for codec, (name, chosen) in options.items()]
 
 
-def _installed(package):
+def _jpegLSAlone():
     try:
-        return importlib.import_module(package)
+        import jpeg_ls
     except ImportError:
-        return None
+        return []
+    return [("JPEG-LS", lambda part: bytes(jpeg_ls.encode_array(part)),
+             lambda data: jpeg_ls.decode(np.frombuffer(data, np.uint8)))]

@@ -38,10 +38,14 @@ def logic(scene):
 
 
 @pytest.fixture
-def panel(scene):
-    """The module's widget, entered; cleaned up afterwards. Nothing may have been stored on its Qt widgets."""
+def panel(scene, request):
+    """The module's widget, entered; cleaned up afterwards. Nothing may have been stored on its Qt widgets.
+
+    The test sees properties as PythonQt has them; unsaid, that would depend on which code ran last.
+    """
     import slicer
 
+    pythonqt.usesPythonQt(request.module.__name__)
     module = slicer.modules.medcompress
     representation = module.widgetRepresentation()
     representation.enter()
