@@ -149,7 +149,7 @@ class SlabDecoder:
         if samples is not None:
             return self.samples.inverse(samples, stored.residue)
         if not self._n_regions:
-            samples = self.codec.decode_layers(dict(enumerate(stored.chunks)), shape)
+            [samples] = self.codec.decode_layers([dict(enumerate(stored.chunks))], shape)
             return self.samples.inverse(samples, stored.residue)
         regions = RunsCodec().decode(stored.residue, (1, *shape[1:]))
         if regions.max() >= self._n_regions:

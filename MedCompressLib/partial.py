@@ -17,6 +17,8 @@ from .errors import UnsupportedError
 from .slabs import ordered_map
 from .volume import Volume
 
+_BATCH_VOXELS = 1 << 21      # slabs of a small size are decoded together, for fewer steps in Python
+
 MARK = "preview"
 """Key of the metadata that tells a preview from the volume itself."""
 
@@ -64,23 +66,27 @@ def preview_volume(reader: Reader, reduction: int, budget: int | float | None, t
                                f"{reader.slabs_start}, not {budget!r}.")
     if reduction == 0 and min(budget, reader.available) >= reader.file_length:
         return decode_volume(reader, None, threads, progress)
-    chosen, used = _choose(reader, codec.layers_for(reduction), budget)
+    layers = codec.layers_for(reduction)
+    chosen, used = _choose(reader, layers, budget)
     frames, k_count, rows, columns = reader.header.frames_shape
     scale = 1 << reduction
     small = (-(-rows // scale), -(-columns // scale))
     voxels = np.empty((frames, k_count, *small), reader.header.dtype)
+    codec.prepare(voxels.size * len(layers))             # every layer goes over the voxels of its size once
 
-    def decode(number: int) -> np.ndarray:
-        chunks = {layer: reader.read_chunk(layer, number) for layer in chosen[number]}
-        shape = reader.grid.slab_shape(number)
-        if reader.index["storage"][number] == VERBATIM and 0 in chunks:
-            return verbatim_voxels(chunks[0], shape, reader.header.dtype)[..., ::scale, ::scale]
-        return decoder.samples.inverse_near(codec.decode_layers(chunks, shape, reduction))
+    def decode(numbers: list[int]) -> list[np.ndarray]:
+        shape = reader.grid.slab_shape(numbers[0])
+        slabs = [{layer: reader.read_chunk(layer, number) for layer in chosen[number]} for number in numbers]
+        if reader.index["storage"][numbers[0]] == VERBATIM and 0 in slabs[0]:
+            return [verbatim_voxels(chunks[0], shape, reader.header.dtype)[..., ::scale, ::scale] for chunks in slabs]
+        return [decoder.samples.inverse_near(samples) for samples in codec.decode_layers(slabs, shape, reduction)]
 
-    numbers = range(len(reader.grid))
-    for number, part in zip(numbers, ordered_map(decode, numbers, threads), strict=True):
-        voxels[reader.grid.ranges(number)] = part
-        progress((number + 1) / len(reader.grid))
+    batches = _batches(reader, chosen, max(1, min(_BATCH_VOXELS * len(reader.grid) // voxels.size,
+                                                  -(-len(reader.grid) // threads))))
+    for count, (numbers, parts) in enumerate(zip(batches, ordered_map(decode, batches, threads), strict=True), 1):
+        for number, part in zip(numbers, parts, strict=True):
+            voxels[reader.grid.ranges(number)] = part
+        progress(count / len(batches))
     matrix = reader.ijk_to_ras.copy()
     matrix[:3, :2] *= scale
     mark = {"reduction": reduction, "bytes": used, "file_bytes": reader.file_length,
@@ -105,3 +111,12 @@ def _choose(reader: Reader, layers: list[int], budget: int) -> tuple[list[list[i
             taken.append(layer)
             used += length
     return chosen, used
+
+
+def _batches(reader: Reader, chosen: list[list[int]], size: int) -> list[list[int]]:
+    """Numbers of at most `size` slabs that are alike: of one shape and storage, with the same layers to decode."""
+    alike: dict[tuple, list[int]] = {}
+    for number, layers in enumerate(chosen):
+        key = (reader.grid.slab_shape(number), int(reader.index["storage"][number]), len(layers))
+        alike.setdefault(key, []).append(number)
+    return [numbers[begin:begin + size] for numbers in alike.values() for begin in range(0, len(numbers), size)]

@@ -153,14 +153,14 @@ class Codec(ABC):
         """The layers of one slab in the order of their coding."""
         return [self.encode(slab)]
 
-    def decode_layers(self, chunks: dict[int, bytes], shape: tuple[int, int, int, int],
-                      reduction: int = 0) -> np.ndarray:
-        """The slab of `shape` as far as some layers tell it, at 1 / 2**reduction of the rows and columns.
+    def decode_layers(self, slabs: Sequence[dict[int, bytes]], shape: tuple[int, int, int, int],
+                      reduction: int = 0) -> list[np.ndarray]:
+        """Slabs of `shape` as far as some layers tell them, at 1 / 2**reduction of the rows and columns.
 
-        `chunks` are the first of `layers_for(reduction)`, by number. With all of them and no reduction, this is the
-        slab exactly; otherwise values may lie a little outside the samples' range.
+        Each of `slabs` has the first of `layers_for(reduction)`, by number, the same for all. With all of them and no
+        reduction, the result is exact; otherwise values may lie a little outside the samples' range.
         """
-        return self.decode(chunks[0], shape)
+        return [self.decode(chunks[0], shape) for chunks in slabs]
 
 
 _MODULES = {"wavelet": ".wavelet", "progressive": ".progressive", "neural": ".neural", "runs": ".runs", "raw": ".raw",

@@ -6,16 +6,47 @@ compiled loops make the same words without it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
+
 import numpy as np
 
 from ..compiled import compiled, loaded
 from ..errors import FormatError
-from .tables import TOTAL_BITS, Table
+from .tables import TOTAL_BITS, GivenTable, Table
 
 _TOTAL_BITS, _WORD_BITS = np.uint64(TOTAL_BITS), np.uint64(32)
 _QUANTILE, _WORD = np.uint64((1 << TOTAL_BITS) - 1), np.uint64((1 << 32) - 1)
 _FULL = np.uint64(64 - TOTAL_BITS)
 _SLOT_BITS = 12      # so many bits of a quantile are left to a search among neighbours
+
+
+class TableRows:
+    """Many small tables, by group, each of two or more symbols that all have counts.
+
+    Parameters
+    ----------
+    lows : sequence of int
+        The lowest symbol of each.
+    counts : list of int64 arrays
+    """
+
+    def __init__(self, lows: Sequence[int], counts: list[np.ndarray]):
+        self._tables = [GivenTable(low, row, 0) for low, row in zip(lows, counts, strict=True)]
+        self.lows = np.array(lows, np.int32)
+        self.starts = np.cumsum([0, *(len(row) + 1 for row in counts)])
+        self.lefts = np.concatenate([table.lefts() for table in self._tables])
+
+    @cached_property
+    def models(self) -> list:
+        """Of `constriction`."""
+        return [table.model() for table in self._tables]
+
+
+def _runs(groups: np.ndarray) -> list[tuple[int, int, int]]:
+    """Of each stretch of equal groups: the group, the begin and the end."""
+    begins = np.flatnonzero(np.diff(groups, prepend=-1, append=-1)) if len(groups) else np.zeros(1, np.intp)
+    return list(zip(groups[begins[:-1]].tolist(), begins[:-1].tolist(), begins[1:].tolist(), strict=True))
 
 
 class Encoder:
@@ -40,6 +71,18 @@ class Encoder:
             self._words.append(words[:count])
         else:
             self._coder.encode_reverse(table.indices(values), table.model())
+
+    def put_rows(self, rows: TableRows, groups: np.ndarray, order: np.ndarray, symbols: np.ndarray) -> None:
+        """Code the symbol (int32) at each place of `order`, the last one first, with the table of its group."""
+        if self._coder is None:
+            words = np.empty(len(order), np.uint32)
+            self._state, count = _encode_rows(symbols, groups, order, rows.lows, rows.lefts, rows.starts,
+                                              np.uint64(self._state), words)
+            self._words.append(words[:count])
+        else:
+            indices = (symbols - rows.lows[groups])[order]
+            for group, begin, end in reversed(_runs(groups[order])):
+                self._coder.encode_reverse(indices[begin:end], rows.models[group])
 
     def words(self) -> np.ndarray:
         """The whole stream, as uint32."""
@@ -87,6 +130,18 @@ class Decoder:
         self._state, self._left = _decode(self._words, self._left, np.uint64(self._state), table.lefts(), indices)
         return indices
 
+    def take_rows(self, rows: TableRows, groups: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """A symbol for each of `groups`, as int32; those at the places of `order` come one after the other."""
+        symbols = np.empty(len(groups), np.int32)
+        if self._coder is None:
+            self._state, self._left = _decode_rows(self._words, self._left, np.uint64(self._state), groups, order,
+                                                   rows.lows, rows.lefts, rows.starts, symbols)
+        else:
+            symbols[order] = np.concatenate([np.zeros(0, np.int32), *(
+                self._coder.decode(rows.models[group], end - begin) for group, begin, end in _runs(groups[order]))])
+            symbols += rows.lows[groups]
+        return symbols
+
     def is_empty(self) -> bool:
         """Whether nothing is left of the stream."""
         if self._coder is not None:
@@ -111,6 +166,41 @@ def _encode(values, low, lefts, state, words):
         quotient = state // width
         state = (quotient << _TOTAL_BITS) + (state - quotient * width) + left
     return state, count
+
+
+@compiled
+def _encode_rows(symbols, groups, order, lows, lefts, starts, state, words):
+    """`_encode` with a table for each group."""
+    count = 0
+    for place in range(len(order) - 1, -1, -1):
+        n = order[place]
+        at = starts[groups[n]] + symbols[n] - lows[groups[n]]
+        left = lefts[at]
+        width = lefts[at + 1] - left
+        if state >> _FULL >= width:
+            words[count] = state & _WORD
+            count += 1
+            state = state >> _WORD_BITS
+        quotient = state // width
+        state = (quotient << _TOTAL_BITS) + (state - quotient * width) + left
+    return state, count
+
+
+@compiled
+def _decode_rows(words, left_words, state, groups, order, lows, lefts, starts, symbols):
+    """`_decode` with a table for each group."""
+    for n in order:
+        quantile = state & _QUANTILE
+        first = at = starts[groups[n]]
+        while lefts[at + 1] <= quantile:
+            at += 1
+        left = lefts[at]
+        state = (state >> _TOTAL_BITS) * (lefts[at + 1] - left) + (quantile - left)
+        if state <= _WORD and left_words > 0:
+            left_words -= 1
+            state = state << _WORD_BITS | np.uint64(words[left_words])
+        symbols[n] = lows[groups[n]] + at - first
+    return state, left_words
 
 
 @compiled

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 import MedCompressLib as mc
 from MedCompressLib.codecs.progressive import schedule
+from MedCompressLib.codecs.progressive.contexts import first_groups, plane_groups
 from MedCompressLib.codecs.wavelet import lifting
+from MedCompressLib.compiled import SWITCH
 from MedCompressLib.container import Reader
 from MedCompressLib.errors import FormatError, UnsupportedError
 from MedCompressLib.sources import open_file
@@ -125,6 +127,35 @@ def test_a_reduction_reads_only_its_layers():
     assert np.array_equal(mc.preview(bytes(spoiled), reduction=2).voxels, small.voxels)
     with pytest.raises(FormatError, match="checksum"):
         mc.preview(bytes(spoiled), budget=len(spoiled))
+
+
+@pytest.mark.parametrize("budget", [0.3, 0.5, 0.9])
+def test_slabs_decoded_together_are_the_same(monkeypatch, budget):
+    """Also where the budget ends between two slabs."""
+    volume = mc.Volume(anatomy((34, 40, 44)))
+    monkeypatch.setattr("MedCompressLib.slabs.SMALL_VOLUME_VOXELS", 0)
+    data = mc.compress(volume, codec="progressive")
+    together = mc.preview(data, reduction=1, budget=budget, threads=1)
+    monkeypatch.setattr("MedCompressLib.partial._BATCH_VOXELS", 1)
+    assert np.array_equal(mc.preview(data, reduction=1, budget=budget, threads=2).voxels, together.voxels)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([np.int32, np.int64]), st.integers(0, 20))
+def test_compiled_groups_are_the_same(seed, dtype, shift):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(seed)
+    size = 2**int(rng.integers(1, 22))
+    mean = rng.integers(-size, size, (3, 9, 11), dtype)
+    spread = rng.integers(1, 1 + 2**int(rng.integers(0, 28)), mean.shape, dtype)
+    steps = (rng.integers(-size, size, mean.shape) >> shift + 1).astype(np.int32)
+    steps[rng.random(mean.shape) < 0.3] = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SWITCH, "0")
+        plain = [*first_groups(mean, spread, shift), plane_groups(steps, mean, spread, shift)]
+    import numba  # noqa: F401
+    compiled = [*first_groups(mean, spread, shift), plane_groups(steps, mean, spread, shift)]
+    assert all(np.array_equal(*pair) for pair in zip(plain, compiled, strict=True))
 
 
 @pytest.mark.parametrize(("shape", "axes"), [((1, 1, 1), "kji"), ((1, 1, 40), "kji"), ((40, 1, 1), "kji"),

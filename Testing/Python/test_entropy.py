@@ -12,6 +12,7 @@ from MedCompressLib.codecs.neural.predictor import N_GROUPS
 from MedCompressLib.compiled import SWITCH
 from MedCompressLib.entropy import GroupDecoder, encode_groups
 from MedCompressLib.entropy.bits import append_low_bits, pack_low_bits
+from MedCompressLib.entropy.rans import Decoder, Encoder, TableRows
 from MedCompressLib.entropy.tables import COUNT_OF_CODE, MAX_CODE, GivenTable, code_of_count, fit_table
 from MedCompressLib.errors import FormatError
 
@@ -93,6 +94,35 @@ def test_compiled_loops_make_the_same_bytes_and_symbols(monkeypatch, seed):
         decoded = [decoder.decode(part) for part in np.array_split(groups, 5)]
         decoder.finish()
         assert np.array_equal(np.concatenate(decoded), symbols)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_of_tables_by_both_coders(monkeypatch, seed):
+    """What constriction writes the compiled loop reads, and the other way round."""
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(2, 18, 40)
+    counts = [rng.integers(1, 4**rng.integers(1, 13), size) for size in sizes]
+    rows = TableRows(rng.integers(-9, 9, 40).tolist(), counts)
+    calls = []
+    for count in [0, 1, *rng.integers(1, 900, 8)]:
+        groups = rng.integers(0, 40, count).astype(np.uint16)
+        symbols = (rows.lows[groups] + rng.integers(0, 1 << 20, count) % sizes[groups]).astype(np.int32)
+        calls.append((groups, np.argsort(groups, kind="stable"), symbols))
+    streams = []
+    for switch in "01":
+        monkeypatch.setenv(SWITCH, switch)
+        encoder = Encoder()
+        for groups, order, symbols in reversed(calls):
+            encoder.put_rows(rows, groups, order, symbols)
+        streams.append(encoder.words())
+    assert np.array_equal(*streams)
+    for switch in "01":
+        monkeypatch.setenv(SWITCH, switch)
+        decoder = Decoder(streams[0])
+        for groups, order, symbols in calls:
+            assert np.array_equal(decoder.take_rows(rows, groups, order), symbols)
+        assert decoder.is_empty()
 
 
 @pytest.mark.parametrize("switch", ["0", "1"])

@@ -21,7 +21,7 @@ from ..wavelet.lattice import passes
 from .contexts import weight_counts
 from .pyramid import Pyramid, WeightKey
 from .schedule import Layer, check, choose
-from .symbols import N_SETS, Counter, SymbolDecoder, SymbolEncoder, Tables, set_of
+from .symbols import N_SETS, Counter, SideBySide, SymbolDecoder, SymbolEncoder, Tables, set_of
 
 _FIT_VOXELS = 1 << 22            # weights and tables are fitted on about so many voxels
 _FIT_SLABS = 4
@@ -123,24 +123,29 @@ class ProgressiveCodec(Codec):
             chunks.append(encoder.finish())
         return chunks
 
-    def decode_layers(self, chunks: dict[int, bytes], shape: tuple[int, int, int, int],
-                      reduction: int = 0) -> np.ndarray:
+    def decode_layers(self, slabs: Sequence[dict[int, bytes]], shape: tuple[int, int, int, int],
+                      reduction: int = 0) -> list[np.ndarray]:
         turned = self._turned(shape)
         low_shape = lifting.level_shapes(turned, self.levels, self.depth_levels)[-1]
-        if 0 in chunks:
-            decoder = GroupDecoder(chunks[0], int(np.prod(low_shape)))
-            low = lifting.sums(decoder.decode(np.zeros(low_shape, np.uint8)))
-            decoder.finish()
-        else:
-            low = np.full(low_shape, self.maximum + 1 >> 1, np.int32)
-        pyramid = self._pyramid(turned, low)
+        low = np.concatenate([self._decode_low(chunks.get(0), low_shape) for chunks in slabs])
+        pyramid = self._pyramid((len(slabs) * turned[0], *turned[1:]), low)
         for number, layer in enumerate(self.layers, 1):
-            if number in chunks:
-                decoder = SymbolDecoder(self.tables, layer.level, chunks[number], int(np.prod(shape)))
+            if number in slabs[0]:
+                decoder = SideBySide([SymbolDecoder(self.tables, layer.level, chunks[number], int(np.prod(shape)))
+                                      for chunks in slabs])
                 pyramid.code(layer, self.weights, self.weight_sets, decoder)
                 decoder.finish()
         volume = pyramid.volume(min(reduction, self.levels))
-        return np.ascontiguousarray(self._turn(volume))
+        return [np.ascontiguousarray(self._turn(slab)) for slab in np.split(volume, len(slabs))]
+
+    def _decode_low(self, chunk: bytes | None, shape: tuple[int, ...]) -> np.ndarray:
+        """The all-low part of a slab; the middle of what samples may be where nothing is known of it."""
+        if chunk is None:
+            return np.full(shape, self.maximum + 1 >> 1, np.int32)
+        decoder = GroupDecoder(chunk, int(np.prod(shape)))
+        low = lifting.sums(decoder.decode(np.zeros(shape, np.uint8)))
+        decoder.finish()
+        return low
 
     def encode(self, slab: np.ndarray) -> bytes:
         """All layers, the length of each but the last before them."""
@@ -154,7 +159,8 @@ class ProgressiveCodec(Codec):
         reader = ByteReader(payload)
         lengths = [reader.varint(len(payload)) for _ in self.layers]
         chunks = {number: reader.take(length) for number, length in enumerate(lengths)}
-        return self.decode_layers(chunks | {len(lengths): reader.take(reader.remaining)}, shape)
+        chunks[len(lengths)] = reader.take(reader.remaining)
+        return self.decode_layers([chunks], shape)[0]
 
     def _fit_weights(self, volume: np.ndarray, exact: list[lifting.Level]) -> None:
         """Each set on its finest level, for the first two layers of that, at what is known then."""

@@ -11,10 +11,11 @@ which has most of the bits, and one for all others.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from ...compiled import compiled, worth_compiling
+from ...compiled import compiled, loaded, worth_compiling
 from ..wavelet.contexts import (
     BAND_TAPS,
     LOW_PLANE,
@@ -39,6 +40,7 @@ from ..wavelet.lattice import Component, Lattice, Offset, Pass
 from ..wavelet.lifting import BandName, band_names
 
 POINT_BITS = 4           # predictions and expected errors are kept to sixteenths
+_DOWN = WEIGHT_BITS - POINT_BITS
 SPREAD_LIMIT = 1 << 28
 N_CLASSES = 20           # of the expected error in steps: two for each octave, up to eight steps
 _CLASS_BITS = 6          # the classes begin at 1/64 of a step
@@ -104,21 +106,37 @@ def predict(known: Known, name: BandName, step: Pass, component: Component, shap
             refined: bool, dtype: type) -> tuple[np.ndarray, np.ndarray]:
     """Prediction and expected error, in sixteenths, of every coefficient of one component of a band of that shape."""
     lattice = known.lattice
-    of_mean, of_spread = (terms(lattice, name, step, component) for terms in TERMS[refined])
-    taps = np.append(weights.mean, -weights.mean[:len(LOW_TAPS)].sum()).astype(np.int32)
-    down = WEIGHT_BITS - POINT_BITS
     found = []
-    for terms, each, constant in ((of_mean, taps, 1 << down - 1),
-                                  (of_spread, weights.spread[:-1], int(weights.spread[-1]))):
+    for sums in _sums(lattice, name, step, component, weights, refined):
         if worth_compiling(known.values.size):
             inside = np.empty(lattice.inside(known.values[:lattice.size], component, shape).shape, dtype)
-            _sums_compiled(known.values, lattice.padded, *used_terms(terms, each), constant, down, inside)
+            _sums_compiled(known.values, lattice.padded, sums.offsets, sums.each, sums.constant, _DOWN, inside)
         else:
-            whole = weighted_sum(known.values, terms, each, constant, lattice, dtype)
-            inside = lattice.inside(whole, component, shape) >> down
+            whole = weighted_sum(known.values, sums.terms, sums.weights, sums.constant, lattice, dtype)
+            inside = lattice.inside(whole, component, shape) >> _DOWN
         found.append(inside)
     mean, spread = found
     return mean, np.clip(spread, 1, SPREAD_LIMIT, out=spread)
+
+
+class _Sum(NamedTuple):
+    """A weighted sum of terms; `offsets` and `each` are those of the values that count and their weights."""
+
+    terms: Terms
+    weights: np.ndarray
+    constant: int
+    offsets: np.ndarray
+    each: np.ndarray
+
+
+@lru_cache(maxsize=4096)
+def _sums(lattice: Lattice, name: BandName, step: Pass, component: Component, weights: Weights,
+          refined: bool) -> tuple[_Sum, _Sum]:
+    """What a prediction and an expected error are made of."""
+    of_mean, of_spread = (terms(lattice, name, step, component) for terms in TERMS[refined])
+    taps = np.append(weights.mean, -weights.mean[:len(LOW_TAPS)].sum()).astype(np.int32)
+    return (_Sum(of_mean, taps, 1 << _DOWN - 1, *used_terms(of_mean, taps)),
+            _Sum(of_spread, weights.spread[:-1], int(weights.spread[-1]), *used_terms(of_spread, weights.spread[:-1])))
 
 
 @compiled
@@ -155,6 +173,10 @@ def _sums_compiled(values, padded, offsets, weights, constant, down, found):
 
 def first_groups(mean: np.ndarray, spread: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray]:
     """Groups for coding coefficients in whole steps of 2**shift, and the number of steps where they are expected."""
+    if loaded():
+        group, centre = np.empty(mean.shape, np.uint16), np.empty(mean.shape, np.int32)
+        _first_groups_compiled(mean, spread, shift, group, centre)
+        return group, centre
     steps = np.abs(mean) >> shift + POINT_BITS - 2
     centre = steps >> 2
     group = WIDE + 8 * _classes(spread, shift) + 2 * (steps & 3) + (centre > 0)
@@ -163,6 +185,10 @@ def first_groups(mean: np.ndarray, spread: np.ndarray, shift: int) -> tuple[np.n
 
 def plane_groups(steps: np.ndarray, mean: np.ndarray, spread: np.ndarray, shift: int) -> np.ndarray:
     """Groups for the next bit of coefficients known in whole `steps` of 2**(shift + 1)."""
+    if loaded():
+        group = np.empty(mean.shape, np.uint16)
+        _plane_groups_compiled(steps, mean, spread, shift, group)
+        return group
     classes = _classes(spread, shift)
     zero = ZERO + N_DISTANCES * classes + _distances(mean, spread)
     # The bit is 1 from the middle of the interval on: between two integers, so half of one below the larger of them.
@@ -189,3 +215,47 @@ def _distances(away: np.ndarray, spread: np.ndarray) -> np.ndarray:
     for threshold in SIXTEENTHS:
         found += away >= threshold * spread
     return found
+
+
+@compiled
+def _first_groups_compiled(mean, spread, shift, group, centre):
+    """`first_groups`, one after the other."""
+    means, spreads, groups, centres = mean.ravel(), spread.ravel(), group.ravel(), centre.ravel()
+    down = shift + POINT_BITS - _CLASS_BITS
+    for n in range(len(means)):
+        quarters = abs(means[n]) >> shift + POINT_BITS - 2
+        ratio = spreads[n] >> down if down >= 0 else spreads[n] << -down
+        octave = 0
+        while 2 * octave < N_CLASSES and ratio >> octave + 1:
+            octave += 1
+        half = ratio >> octave - 1 & 1 if octave else 0
+        centres[n] = quarters >> 2
+        groups[n] = WIDE + 8 * min(2 * octave + half, N_CLASSES - 1) + 2 * (quarters & 3) + (quarters > 3)
+
+
+@compiled
+def _plane_groups_compiled(steps, mean, spread, shift, group):
+    """`plane_groups`, one after the other."""
+    all_steps, means, spreads, groups = steps.ravel(), mean.ravel(), spread.ravel(), group.ravel()
+    down = shift + POINT_BITS - _CLASS_BITS
+    for n in range(len(means)):
+        expected_error = np.int64(spreads[n])
+        ratio = expected_error >> down if down >= 0 else expected_error << -down
+        octave = 0
+        while 2 * octave < N_CLASSES and ratio >> octave + 1:
+            octave += 1
+        half = ratio >> octave - 1 & 1 if octave else 0
+        spread_class = min(2 * octave + half, N_CLASSES - 1)
+        known, away = all_steps[n], np.int64(means[n])
+        if known:
+            middle = ((2 * np.int64(abs(known)) + 1) << shift + POINT_BITS) - (1 << POINT_BITS - 1)
+            away = (-away if known < 0 else away) - middle
+        reach = abs(away) << 4
+        distance = 0
+        for threshold in SIXTEENTHS:
+            distance += reach >= threshold * expected_error
+        if not known:
+            groups[n] = ZERO + N_DISTANCES * spread_class + distance
+        else:
+            groups[n] = (SIGNIFICANT + (2 * N_DISTANCES - 1) * spread_class + N_DISTANCES - 1
+                         + (-distance if away < 0 else distance))

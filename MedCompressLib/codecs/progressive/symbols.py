@@ -11,11 +11,10 @@ For each call, both sides know the groups; the symbols of the lowest group come 
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
 from ...entropy import GroupDecoder, encode_groups
+from ...entropy.rans import Decoder, Encoder, TableRows
 from ...entropy.tables import COUNT_OF_CODE, MAX_CODE, code_of_count
 from ...entropy.varint import ByteReader, write_varint
 from ...errors import FormatError
@@ -23,7 +22,7 @@ from .contexts import N_GROUPS, SIGNIFICANT, ZERO
 
 ESCAPE = 8
 _EXCESS_LIMIT = 1 << 28
-_LOW = np.where(np.arange(N_GROUPS) < ZERO, -ESCAPE, np.where(np.arange(N_GROUPS) < SIGNIFICANT, -1, 0))
+_LOW = np.select([np.arange(N_GROUPS) < ZERO, np.arange(N_GROUPS) < SIGNIFICANT], [-ESCAPE, -1], 0).astype(np.int32)
 _SIZE = np.where(np.arange(N_GROUPS) < ZERO, 2 * ESCAPE + 1, np.where(np.arange(N_GROUPS) < SIGNIFICANT, 3, 2))
 _START = np.cumsum(_SIZE) - _SIZE
 _N_COUNTS = int(_SIZE.sum())
@@ -49,6 +48,7 @@ class Tables:
 
     def __init__(self, codes: np.ndarray):
         self._codes = codes
+        self._rows: dict[int, TableRows] = {}
 
     @classmethod
     def fit(cls, counts: np.ndarray) -> Tables:
@@ -66,17 +66,13 @@ class Tables:
     def to_bytes(self) -> bytes:
         return encode_groups(self._codes.ravel(), np.tile(_KIND, N_SETS), 3)
 
-    @cached_property
-    def models(self) -> list:
-        """For each set the `constriction` model of every group; symbols that never occurred count 1 there."""
-        import constriction
-
-        counts = np.maximum(COUNT_OF_CODE[self._codes], 1).astype(np.float64)
-        return [[constriction.stream.model.Categorical(of_set[start:start + size], perfect=False)
-                 for start, size in zip(_START, _SIZE, strict=True)] for of_set in counts]
-
-    def of_level(self, level: int) -> list:
-        return self.models[set_of(level)]
+    def of_level(self, level: int) -> TableRows:
+        """The tables of all groups; symbols that never occurred count 1 there."""
+        number = set_of(level)
+        if number not in self._rows:
+            counts = np.maximum(COUNT_OF_CODE[self._codes[number]], 1)
+            self._rows[number] = TableRows(_LOW, np.split(counts, _START[1:]))
+        return self._rows[number]
 
 
 class Counter:
@@ -95,39 +91,31 @@ class SymbolEncoder:
     """Collects the symbols of a layer of a level; `finish` returns the bytes."""
 
     def __init__(self, tables: Tables, level: int):
-        self._tables, self._level = tables, level
-        self._parts: list[tuple[int, np.ndarray]] = []
+        self._rows = tables.of_level(level)
+        self._calls: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._excess: list[np.ndarray] = []
 
     def code(self, groups: np.ndarray, symbols: np.ndarray) -> np.ndarray:
         """Take the symbols of `groups` (same shape); they are returned as they are."""
-        flat = groups.ravel()
+        flat, kept = groups.ravel(), symbols.ravel()
         order = np.argsort(flat, kind="stable")
-        flat = flat[order]
-        index = symbols.ravel()[order] - _LOW[flat]
-        wide = index[:np.searchsorted(flat, ZERO)]
-        beyond = np.where(wide <= 0, -wide, wide - 2 * ESCAPE)
-        if (escaped := beyond >= 0).any():
-            self._excess.append(beyond[escaped])
-            wide.clip(0, 2 * ESCAPE, out=wide)
-        index = index.astype(np.int32)
-        starts = np.flatnonzero(np.diff(flat, prepend=N_GROUPS))
-        self._parts += zip(flat[starts].tolist(), np.split(index, starts[1:]), strict=True)
+        if wide := np.count_nonzero(flat < ZERO):
+            kept = kept.clip(-ESCAPE, ESCAPE)
+            beyond = np.abs(symbols.ravel()[order[:wide]]) - ESCAPE
+            self._excess.append(beyond[beyond >= 0])
+        self._calls.append((flat, order, kept.astype(np.int32)))
         return symbols
 
     def finish(self) -> bytes:
-        import constriction
-
-        coder = constriction.stream.stack.AnsCoder()     # last in, first out: what is decoded last is encoded first
-        models = self._tables.of_level(self._level)
-        for group, index in reversed(self._parts):
-            coder.encode_reverse(index, models[group])
+        coder = Encoder()                                # last in, first out: what is decoded last is encoded first
+        for groups, order, symbols in reversed(self._calls):
+            coder.put_rows(self._rows, groups, order, symbols)
         out = bytearray()
-        excess = np.concatenate([np.zeros(0, np.int64), *self._excess])
+        excess = np.concatenate([np.zeros(0, np.int32), *self._excess])
         write_varint(out, len(excess))
         for beyond in excess.tolist():
             write_varint(out, beyond)
-        return bytes(out) + coder.get_compressed().astype("<u4").tobytes()
+        return bytes(out) + coder.words().astype("<u4").tobytes()
 
 
 class SymbolDecoder:
@@ -140,42 +128,48 @@ class SymbolDecoder:
     """
 
     def __init__(self, tables: Tables, level: int, data: bytes | memoryview, limit: int):
-        import constriction
-
         reader = ByteReader(data)
-        self._models = tables.of_level(level)
-        self._excess = np.array([reader.varint(_EXCESS_LIMIT) for _ in range(reader.varint(limit))], np.int64)
+        self._rows = tables.of_level(level)
+        self._excess = np.array([reader.varint(_EXCESS_LIMIT) for _ in range(reader.varint(limit))], np.int32)
         self._escapes = 0
         words = np.frombuffer(reader.take(reader.remaining // 4 * 4), "<u4").astype(np.uint32)
         if reader.remaining:
             raise FormatError("The compressed data is damaged: a layer ends within a word.")
-        try:
-            self._coder = constriction.stream.stack.AnsCoder(words)
-        except ValueError as error:
-            raise FormatError("The compressed data is damaged: a layer ends in an impossible word.") from error
+        self._coder = Decoder(words)
 
     def code(self, groups: np.ndarray, symbols: None = None) -> np.ndarray:
         """The symbols of `groups`, as int32 of the same shape."""
         flat = groups.ravel()
         order = np.argsort(flat, kind="stable")
-        counts = np.bincount(flat, minlength=N_GROUPS)
-        present = np.flatnonzero(counts)
-        decoded = np.concatenate([np.zeros(0, np.int32),
-                                  *(self._coder.decode(self._models[group], int(counts[group])) + np.int32(_LOW[group])
-                                    for group in present)])
-        wide = decoded[:int(counts[:ZERO].sum())]
-        if (escaped := np.abs(wide) == ESCAPE).any():
-            n_escaped = int(np.count_nonzero(escaped))
-            excess = self._excess[self._escapes:self._escapes + n_escaped]
-            if len(excess) != n_escaped:
+        found = self._coder.take_rows(self._rows, flat, order)
+        if wide := np.count_nonzero(flat < ZERO):
+            escaped = order[:wide]
+            escaped = escaped[np.abs(found[escaped]) == ESCAPE]
+            excess = self._excess[self._escapes:self._escapes + len(escaped)]
+            if len(excess) != len(escaped):
                 raise FormatError("The compressed data is damaged: a layer has too few escaped symbols.")
-            self._escapes += n_escaped
-            wide[escaped] += (np.sign(wide[escaped]) * excess).astype(np.int32)
-        found = np.empty(len(flat), np.int32)
-        found[order] = decoded
+            self._escapes += len(escaped)
+            found[escaped] += np.sign(found[escaped]) * excess
         return found.reshape(groups.shape)
 
     def finish(self) -> None:
         """Raise FormatError unless everything was used."""
         if self._escapes != len(self._excess) or not self._coder.is_empty():
             raise FormatError("The compressed data is damaged: a layer holds more than its coefficients.")
+
+
+class SideBySide:
+    """Decoders of the same layer of several slabs, whose symbols lie one after the other along the first axis."""
+
+    def __init__(self, decoders: list[SymbolDecoder]):
+        self._decoders = decoders
+
+    def code(self, groups: np.ndarray, symbols: None = None) -> np.ndarray:
+        """As that of each `SymbolDecoder`."""
+        parts = np.split(groups, len(self._decoders))
+        return np.concatenate([decoder.code(part) for decoder, part in zip(self._decoders, parts, strict=True)])
+
+    def finish(self) -> None:
+        """As that of each `SymbolDecoder`."""
+        for decoder in self._decoders:
+            decoder.finish()

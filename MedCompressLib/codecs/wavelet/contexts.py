@@ -60,7 +60,7 @@ def _phase_mask(unit: int) -> np.ndarray:
     return np.where(np.arange(N_CLASSES) < fine, (1 << PHASE_BITS) - 1, 0).astype(np.uint8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weights:
     """Weights of one pass of one band: `mean` for `mean_terms`, `spread` for `spread_terms` and a constant."""
 
