@@ -16,6 +16,8 @@ SERIES ?=
 TESTS ?=
 DATA ?= ../shared/data/public
 ARGUMENTS ?=
+# Test files are shared out among as many processes as there are processors.
+WORKERS ?= -n logical --maxprocesses 4 --dist loadfile
 
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
@@ -26,7 +28,7 @@ demo: $(VENV)/demo.installed
 	@$(RUN) -m MedCompressLib demo $(if $(SERIES),--series "$(SERIES)") $(if $(INPUT),"$(INPUT)")
 
 test: $(VENV)/test.installed
-	QT_QPA_PLATFORM=offscreen $(RUN) -m pytest $(TESTS)
+	QT_QPA_PLATFORM=offscreen $(RUN) -m pytest $(WORKERS) $(TESTS)
 
 lint: $(VENV)/test.installed
 	$(RUN) -m ruff check .

@@ -211,7 +211,8 @@ def test_nrrd_without_orientation_is_as_simpleitk_has_it(tmp_path, lines):
 @pytest.mark.parametrize(("encoding", "data"), [
     ("raw", SMALL.tobytes()), ("gzip", gzip.compress(SMALL.tobytes())), ("gz", gzip.compress(SMALL.tobytes())),
     ("hex", SMALL.tobytes().hex().encode()), ("text", " ".join(map(str, SMALL.ravel())).encode()),
-    ("ascii", "\n".join(map(str, SMALL.ravel())).encode())])
+    ("ascii", "\n".join(map(str, SMALL.ravel())).encode())],
+    ids=lambda value: value if isinstance(value, str) else "")
 def test_nrrd_encodings(tmp_path, encoding, data):
     write_nrrd(tmp_path / "a.nrrd", SMALL_HEADER + f"encoding: {encoding}", data)
     assert np.array_equal(read_image(tmp_path / "a.nrrd").voxels, SMALL)
