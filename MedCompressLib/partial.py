@@ -81,9 +81,11 @@ def preview_volume(reader: Reader, reduction: int, budget: int | float | None, t
             return [verbatim_voxels(chunks[0], shape, reader.header.dtype)[..., ::scale, ::scale] for chunks in slabs]
         return [decoder.samples.inverse_near(samples) for samples in codec.decode_layers(slabs, shape, reduction)]
 
-    batches = _batches(reader, chosen, max(1, min(_BATCH_VOXELS * len(reader.grid) // voxels.size,
-                                                  -(-len(reader.grid) // threads))))
-    for count, (numbers, parts) in enumerate(zip(batches, ordered_map(decode, batches, threads), strict=True), 1):
+    batches = _batches(reader, chosen, max(1, _BATCH_VOXELS * len(reader.grid) // voxels.size))
+    if voxels.size <= _BATCH_VOXELS:
+        threads = 1                      # whose steps are too short for several: they would wait for the interpreter
+    decoded = ordered_map(decode, batches, threads)
+    for count, (numbers, parts) in enumerate(zip(batches, decoded, strict=True), 1):
         for number, part in zip(numbers, parts, strict=True):
             voxels[reader.grid.ranges(number)] = part
         progress(count / len(batches))

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..compiled import compiled, loaded
 from ..errors import FormatError
-from .tables import TOTAL_BITS, GivenTable, Table
+from .tables import TOTAL_BITS, GivenTable, Table, lefts_of
 
 _TOTAL_BITS, _WORD_BITS = np.uint64(TOTAL_BITS), np.uint64(32)
 _QUANTILE, _WORD = np.uint64((1 << TOTAL_BITS) - 1), np.uint64((1 << 32) - 1)
@@ -35,7 +35,7 @@ class TableRows:
         self._tables = [GivenTable(low, row, 0) for low, row in zip(lows, counts, strict=True)]
         self.lows = np.array(lows, np.int32)
         self.starts = np.cumsum([0, *(len(row) + 1 for row in counts)])
-        self.lefts = np.concatenate([table.lefts() for table in self._tables])
+        self.lefts = lefts_of(counts)
 
     @cached_property
     def models(self) -> list:
@@ -45,8 +45,8 @@ class TableRows:
 
 def _runs(groups: np.ndarray) -> list[tuple[int, int, int]]:
     """Of each stretch of equal groups: the group, the begin and the end."""
-    begins = np.flatnonzero(np.diff(groups, prepend=-1, append=-1)) if len(groups) else np.zeros(1, np.intp)
-    return list(zip(groups[begins[:-1]].tolist(), begins[:-1].tolist(), begins[1:].tolist(), strict=True))
+    begins = np.flatnonzero(np.diff(groups, prepend=-1))
+    return list(zip(groups[begins].tolist(), begins.tolist(), [*begins[1:].tolist(), len(groups)], strict=True))
 
 
 class Encoder:
@@ -79,9 +79,10 @@ class Encoder:
             self._state, count = _encode_rows(symbols, groups, order, rows.lows, rows.lefts, rows.starts,
                                               np.uint64(self._state), words)
             self._words.append(words[:count])
-        else:
-            indices = (symbols - rows.lows[groups])[order]
-            for group, begin, end in reversed(_runs(groups[order])):
+        elif len(order):
+            ordered = groups[order]
+            indices = symbols[order] - rows.lows[ordered]
+            for group, begin, end in reversed(_runs(ordered)):
                 self._coder.encode_reverse(indices[begin:end], rows.models[group])
 
     def words(self) -> np.ndarray:
@@ -108,15 +109,9 @@ class Decoder:
     """
 
     def __init__(self, words: np.ndarray):
-        if len(words) and words[-1] == 0:
-            raise FormatError("The compressed data is damaged: the coded symbols end in an impossible word.")
-        self._coder = None
-        if not loaded():
-            import constriction
-
-            self._coder = constriction.stream.stack.AnsCoder(words)
+        self._coder = _constriction_coder(words)
         self._words, self._left = words, max(0, len(words) - 2)
-        self._state = sum(int(word) << 32 * place for place, word in enumerate(words[-2:]))
+        self._state = _last_state(words)
 
     def take(self, table: Table, count: int) -> np.ndarray:
         """The next `count` indices into a table, as int32; those of a constant table take nothing from the stream."""
@@ -130,23 +125,70 @@ class Decoder:
         self._state, self._left = _decode(self._words, self._left, np.uint64(self._state), table.lefts(), indices)
         return indices
 
-    def take_rows(self, rows: TableRows, groups: np.ndarray, order: np.ndarray) -> np.ndarray:
-        """A symbol for each of `groups`, as int32; those at the places of `order` come one after the other."""
-        symbols = np.empty(len(groups), np.int32)
-        if self._coder is None:
-            self._state, self._left = _decode_rows(self._words, self._left, np.uint64(self._state), groups, order,
-                                                   rows.lows, rows.lefts, rows.starts, symbols)
-        else:
-            symbols[order] = np.concatenate([np.zeros(0, np.int32), *(
-                self._coder.decode(rows.models[group], end - begin) for group, begin, end in _runs(groups[order]))])
-            symbols += rows.lows[groups]
-        return symbols
-
     def is_empty(self) -> bool:
         """Whether nothing is left of the stream."""
         if self._coder is not None:
             return self._coder.is_empty()
         return self._state == 0 and self._left == 0
+
+
+class RowsDecoder:
+    """Takes symbols off one or more streams side by side.
+
+    Parameters
+    ----------
+    rows : TableRows
+    streams : list of uint32 arrays
+
+    Raises
+    ------
+    FormatError
+        The last word of a stream is 0.
+    """
+
+    def __init__(self, rows: TableRows, streams: list[np.ndarray]):
+        self._rows = rows
+        self._coders = [_constriction_coder(words) for words in streams]
+        self._words = np.concatenate(streams)
+        self._begins = np.cumsum([0, *map(len, streams)])[:-1]
+        self._left = np.array([max(0, len(words) - 2) for words in streams])
+        self._states = np.array([_last_state(words) for words in streams], np.uint64)
+
+    def take(self, groups: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """A symbol for each of (n_streams, n) `groups`, as int32, in the `order` of each stream's places."""
+        symbols, rows = np.empty(groups.shape, np.int32), self._rows
+        if self._coders[0] is None:
+            _decode_rows(self._words, self._begins, self._left, self._states, groups, order, rows.lows, rows.lefts,
+                         rows.starts, symbols)
+        elif groups.size:
+            for coder, own, places, out in zip(self._coders, groups, order, symbols, strict=True):
+                ordered = own[places]
+                indices = np.concatenate([coder.decode(rows.models[group], end - begin)
+                                          for group, begin, end in _runs(ordered)])
+                out[places] = indices + rows.lows[ordered]
+        return symbols
+
+    def is_empty(self) -> bool:
+        """Whether nothing is left of any stream."""
+        if self._coders[0] is not None:
+            return all(coder.is_empty() for coder in self._coders)
+        return not (self._states.any() or self._left.any())
+
+
+def _constriction_coder(words: np.ndarray):
+    """That of a stream; None if the compiled loops do without."""
+    if len(words) and words[-1] == 0:
+        raise FormatError("The compressed data is damaged: the coded symbols end in an impossible word.")
+    if loaded():
+        return None
+    import constriction
+
+    return constriction.stream.stack.AnsCoder(words)
+
+
+def _last_state(words: np.ndarray) -> int:
+    """What the encoder's state was at the end of a stream."""
+    return sum(int(word) << 32 * place for place, word in enumerate(words[-2:]))
 
 
 @compiled
@@ -187,20 +229,23 @@ def _encode_rows(symbols, groups, order, lows, lefts, starts, state, words):
 
 
 @compiled
-def _decode_rows(words, left_words, state, groups, order, lows, lefts, starts, symbols):
-    """`_decode` with a table for each group."""
-    for n in order:
-        quantile = state & _QUANTILE
-        first = at = starts[groups[n]]
-        while lefts[at + 1] <= quantile:
-            at += 1
-        left = lefts[at]
-        state = (state >> _TOTAL_BITS) * (lefts[at + 1] - left) + (quantile - left)
-        if state <= _WORD and left_words > 0:
-            left_words -= 1
-            state = state << _WORD_BITS | np.uint64(words[left_words])
-        symbols[n] = lows[groups[n]] + at - first
-    return state, left_words
+def _decode_rows(words, begins, left_words, states, groups, order, lows, lefts, starts, symbols):
+    """`_decode` with a table for each group, of one stream after the other."""
+    for stream in range(len(states)):
+        state, begin, left = states[stream], begins[stream], left_words[stream]
+        own, found = groups[stream], symbols[stream]
+        for n in order[stream]:
+            quantile = state & _QUANTILE
+            first = at = starts[own[n]]
+            while lefts[at + 1] <= quantile:
+                at += 1
+            below = lefts[at]
+            state = (state >> _TOTAL_BITS) * (lefts[at + 1] - below) + (quantile - below)
+            if state <= _WORD and left > 0:
+                left -= 1
+                state = state << _WORD_BITS | np.uint64(words[begin + left])
+            found[n] = lows[own[n]] + at - first
+        states[stream], left_words[stream] = state, left
 
 
 @compiled

@@ -104,10 +104,18 @@ class Table:
 
     def lefts(self) -> np.ndarray:
         """The first quantile of each index, then 2**TOTAL_BITS, as that model has them; uint64."""
-        below = np.cumsum(self.counts) - self.counts
-        scale = ((1 << TOTAL_BITS) - len(self.counts)) / int(self.counts.sum())
-        lefts = np.floor(below * scale).astype(np.uint64) + np.arange(len(self.counts), dtype=np.uint64)
-        return np.append(lefts, np.uint64(1 << TOTAL_BITS))
+        return lefts_of([self.counts])
+
+
+def lefts_of(tables: list[np.ndarray]) -> np.ndarray:
+    """`Table.lefts` of tables of such counts, one after the other."""
+    sizes = np.array([len(counts) for counts in tables])
+    ends = np.cumsum(sizes)
+    counts, first = np.concatenate(tables), np.repeat(ends - sizes, sizes)
+    below = np.cumsum(counts) - counts
+    scale = ((1 << TOTAL_BITS) - sizes) / np.add.reduceat(counts, ends - sizes)
+    lefts = np.floor((below - below[first]) * np.repeat(scale, sizes)) + (np.arange(len(counts)) - first)
+    return np.insert(lefts.astype(np.uint64), ends, 1 << TOTAL_BITS)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ..wavelet.lattice import passes
 from .contexts import weight_counts
 from .pyramid import Pyramid, WeightKey
 from .schedule import Layer, check, choose
-from .symbols import N_SETS, Counter, SideBySide, SymbolDecoder, SymbolEncoder, Tables, set_of
+from .symbols import N_SETS, Counter, SymbolDecoder, SymbolEncoder, Tables, set_of
 
 _FIT_VOXELS = 1 << 22            # weights and tables are fitted on about so many voxels
 _FIT_SLABS = 4
@@ -131,8 +131,8 @@ class ProgressiveCodec(Codec):
         pyramid = self._pyramid((len(slabs) * turned[0], *turned[1:]), low)
         for number, layer in enumerate(self.layers, 1):
             if number in slabs[0]:
-                decoder = SideBySide([SymbolDecoder(self.tables, layer.level, chunks[number], int(np.prod(shape)))
-                                      for chunks in slabs])
+                decoder = SymbolDecoder(self.tables, layer.level, [chunks[number] for chunks in slabs],
+                                        int(np.prod(shape)))
                 pyramid.code(layer, self.weights, self.weight_sets, decoder)
                 decoder.finish()
         volume = pyramid.volume(min(reduction, self.levels))
@@ -163,15 +163,21 @@ class ProgressiveCodec(Codec):
         return self.decode_layers([chunks], shape)[0]
 
     def _fit_weights(self, volume: np.ndarray, exact: list[lifting.Level]) -> None:
-        """Each set on its finest level, for the first two layers of that, at what is known then."""
+        """Each set on its finest level, at what is known then: of the first layer, and of the last but one.
+
+        The last but one stands for all that refine: earlier layers have fewer bits, and in the last the neighbours
+        tell more than in any other.
+        """
         for number in range(self.weight_sets):
             pyramid = self._pyramid(volume.shape, exact[-1].low)
             own = [place for place, layer in enumerate(self.layers) if layer.level == number]
-            for place in own[:2]:
+            fitted = {*own[:2], *own[2:][-2:-1]}
+            for place in own[:max(2, len(own) - 1)]:
                 for layer in self.layers[:place]:
                     if layer.level > number:
                         pyramid.know(layer.level, exact[layer.level].bands, layer.shift)
-                pyramid.code(self.layers[place], self.weights, self.weight_sets, Counter(), exact[number].bands, True)
+                pyramid.code(self.layers[place], self.weights, self.weight_sets, Counter(), exact[number].bands,
+                             place in fitted)
         for number, name, step, refined in self._weight_keys():
             if (number, name, step, refined) not in self.weights:       # a level that one layer codes whole
                 counts = weight_counts(name, step, number < self.depth_levels, refined)

@@ -41,6 +41,7 @@ from ..wavelet.lifting import BandName, band_names
 
 POINT_BITS = 4           # predictions and expected errors are kept to sixteenths
 _DOWN = WEIGHT_BITS - POINT_BITS
+_BLOCK = 1 << 11         # elements that compiled loops work on at a time, in whole rows, so that they stay in the cache
 SPREAD_LIMIT = 1 << 28
 N_CLASSES = 20           # of the expected error in steps: two for each octave, up to eight steps
 _CLASS_BITS = 6          # the classes begin at 1/64 of a step
@@ -110,7 +111,8 @@ def predict(known: Known, name: BandName, step: Pass, component: Component, shap
     for sums in _sums(lattice, name, step, component, weights, refined):
         if worth_compiling(known.values.size):
             inside = np.empty(lattice.inside(known.values[:lattice.size], component, shape).shape, dtype)
-            _sums_compiled(known.values, lattice.padded, sums.offsets, sums.each, sums.constant, _DOWN, inside)
+            _sums_compiled(known.values, lattice.padded, sums.offsets, sums.each, sums.constant,
+                           np.empty(max(_BLOCK, lattice.padded[3]), dtype), inside)
         else:
             whole = weighted_sum(known.values, sums.terms, sums.weights, sums.constant, lattice, dtype)
             inside = lattice.inside(whole, component, shape) >> _DOWN
@@ -140,35 +142,39 @@ def _sums(lattice: Lattice, name: BandName, step: Pass, component: Component, we
 
 
 @compiled
-def _sums_compiled(values, padded, offsets, weights, constant, down, found):
-    """`weighted_sum` inside the array, shifted down, row by row."""
+def _sums_compiled(values, padded, offsets, weights, constant, sums, found):
+    """`weighted_sum` inside the array, shifted down, in blocks of whole rows."""
     batch, depth, rows, columns = found.shape
     _, padded_depth, padded_rows, padded_columns = padded
+    per_block = len(sums) // padded_columns
     for b in range(batch):
         for d in range(depth):
-            for row in range(rows):
-                begin = ((b * padded_depth + d + 1) * padded_rows + row + 1) * padded_columns + 1
-                sums = found[b, d, row]
-                for n in range(columns):
+            for top in range(0, rows, per_block):
+                count = min(per_block, rows - top)
+                begin = ((b * padded_depth + d + 1) * padded_rows + top + 1) * padded_columns + 1
+                length = (count - 1) * padded_columns + columns
+                for n in range(length):
                     sums[n] = constant
                 t = 0
                 while t + 4 <= len(weights):
                     w0, w1, w2, w3 = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
-                    x0 = values[begin + offsets[t]:begin + offsets[t] + columns]
-                    x1 = values[begin + offsets[t + 1]:begin + offsets[t + 1] + columns]
-                    x2 = values[begin + offsets[t + 2]:begin + offsets[t + 2] + columns]
-                    x3 = values[begin + offsets[t + 3]:begin + offsets[t + 3] + columns]
-                    for n in range(columns):
+                    x0 = values[begin + offsets[t]:begin + offsets[t] + length]
+                    x1 = values[begin + offsets[t + 1]:begin + offsets[t + 1] + length]
+                    x2 = values[begin + offsets[t + 2]:begin + offsets[t + 2] + length]
+                    x3 = values[begin + offsets[t + 3]:begin + offsets[t + 3] + length]
+                    for n in range(length):
                         sums[n] += w0 * x0[n] + w1 * x1[n] + w2 * x2[n] + w3 * x3[n]
                     t += 4
                 while t < len(weights):
                     w0 = weights[t]
-                    x0 = values[begin + offsets[t]:begin + offsets[t] + columns]
-                    for n in range(columns):
+                    x0 = values[begin + offsets[t]:begin + offsets[t] + length]
+                    for n in range(length):
                         sums[n] += w0 * x0[n]
                     t += 1
-                for n in range(columns):
-                    sums[n] >>= down
+                for row in range(count):
+                    from_row, to_row = sums[row * padded_columns:], found[b, d, top + row]
+                    for n in range(columns):
+                        to_row[n] = from_row[n] >> _DOWN
 
 
 def first_groups(mean: np.ndarray, spread: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray]:

@@ -45,7 +45,7 @@ class Pyramid:
         self._depth_levels, self._low, self._dtype = depth_levels, low, dtype
         self._bands = [{name: np.zeros(self._band_shape(number, name), np.int32)
                         for name in lifting.band_names(number < depth_levels)} for number in range(levels)]
-        self._residuals: list[dict[BandName, np.ndarray]] = [{} for _ in range(levels)]
+        self._held: list[Known | None] = [None] * levels
         self._shifts: list[int | None] = [None] * levels
 
     def know(self, number: int, bands: dict[BandName, np.ndarray], shift: int) -> None:
@@ -74,7 +74,7 @@ class Pyramid:
         fit : choose this layer's weights first
         """
         number, shift = layer
-        known, refined = self._known(number), self._shifts[number] is not None
+        known, refined = self._known(number), self._held[number] is not None
         lattice = known.lattice
         for name, band in self._bands[number].items():
             shape = band.shape
@@ -96,10 +96,9 @@ class Pyramid:
                         if refined else self._first(mean, spread, shift, wanted, coder)
                     known_values[...] = _middle(steps, shift)
                     np.abs(known_values - (mean >> POINT_BITS), out=residuals, casting="unsafe")
-        for held, found in ((self._bands, known.bands), (self._residuals, known.residuals)):
-            held[number] = {name: lattice.join(components, self._bands[number][name].shape)
-                            for name, components in found.items()}
-        self._shifts[number] = shift
+        self._bands[number] = {name: lattice.join(components, self._bands[number][name].shape)
+                               for name, components in known.bands.items()}
+        self._held[number], self._shifts[number] = known, shift
 
     @staticmethod
     def _first(mean: np.ndarray, spread: np.ndarray, shift: int, wanted: np.ndarray | None,
@@ -127,15 +126,13 @@ class Pyramid:
         return steps
 
     def _known(self, number: int) -> Known:
-        low = self._part(number + 1)
-        lattice = Lattice(low.shape, cut_depth=number >= self._depth_levels)
-        known = Known(lattice, low)
+        low, known = self._part(number + 1), self._held[number]
+        if known is None:
+            known = Known(Lattice(low.shape, cut_depth=number >= self._depth_levels), low)
+        else:
+            known.take_low(low)
         if number + 1 < len(self._bands):
             add_parents(known, self._bands[number + 1], number + 1 < self._depth_levels)
-        if self._shifts[number] is not None:
-            for name in known.bands:
-                lattice.cut(self._bands[number][name], "zero", known.bands[name])
-                lattice.cut(self._residuals[number][name], "zero", known.residuals[name])
         return known
 
     def _part(self, number: int) -> np.ndarray:

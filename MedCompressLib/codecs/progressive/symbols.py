@@ -11,10 +11,12 @@ For each call, both sides know the groups; the symbols of the lowest group come 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...entropy import GroupDecoder, encode_groups
-from ...entropy.rans import Decoder, Encoder, TableRows
+from ...entropy.rans import Encoder, RowsDecoder, TableRows
 from ...entropy.tables import COUNT_OF_CODE, MAX_CODE, code_of_count
 from ...entropy.varint import ByteReader, write_varint
 from ...errors import FormatError
@@ -119,57 +121,43 @@ class SymbolEncoder:
 
 
 class SymbolDecoder:
-    """The other end of `SymbolEncoder`.
+    """The other end of `SymbolEncoder`, for one or more slabs of equal shape, which lie along the first axis.
 
     Parameters
     ----------
+    chunks : sequence of bytes
+        What `SymbolEncoder.finish` returned for each slab.
     limit : int
-        No more symbols are asked for.
+        No more symbols are asked for of each.
     """
 
-    def __init__(self, tables: Tables, level: int, data: bytes | memoryview, limit: int):
-        reader = ByteReader(data)
-        self._rows = tables.of_level(level)
-        self._excess = np.array([reader.varint(_EXCESS_LIMIT) for _ in range(reader.varint(limit))], np.int32)
-        self._escapes = 0
-        words = np.frombuffer(reader.take(reader.remaining // 4 * 4), "<u4").astype(np.uint32)
-        if reader.remaining:
-            raise FormatError("The compressed data is damaged: a layer ends within a word.")
-        self._coder = Decoder(words)
+    def __init__(self, tables: Tables, level: int, chunks: Sequence[bytes | memoryview], limit: int):
+        streams, self._excesses = [], []
+        for chunk in chunks:
+            reader = ByteReader(chunk)
+            excess = [reader.varint(_EXCESS_LIMIT) for _ in range(reader.varint(limit))]
+            words = np.frombuffer(reader.take(reader.remaining // 4 * 4), "<u4").astype(np.uint32)
+            if reader.remaining:
+                raise FormatError("The compressed data is damaged: a layer ends within a word.")
+            streams.append(words)
+            self._excesses.append(np.array(excess, np.int32))
+        self._decoder = RowsDecoder(tables.of_level(level), streams)
 
     def code(self, groups: np.ndarray, symbols: None = None) -> np.ndarray:
         """The symbols of `groups`, as int32 of the same shape."""
-        flat = groups.ravel()
-        order = np.argsort(flat, kind="stable")
-        found = self._coder.take_rows(self._rows, flat, order)
-        if wide := np.count_nonzero(flat < ZERO):
-            escaped = order[:wide]
-            escaped = escaped[np.abs(found[escaped]) == ESCAPE]
-            excess = self._excess[self._escapes:self._escapes + len(escaped)]
-            if len(excess) != len(escaped):
-                raise FormatError("The compressed data is damaged: a layer has too few escaped symbols.")
-            self._escapes += len(escaped)
-            found[escaped] += np.sign(found[escaped]) * excess
+        slabs = groups.reshape(len(self._excesses), -1)
+        order = np.argsort(slabs, axis=1, kind="stable")
+        found = self._decoder.take(slabs, order)
+        if (escaped := (slabs < ZERO) & (np.abs(found) == ESCAPE)).any():
+            for number, places in enumerate(order):
+                places = places[escaped[number, places]]
+                excess, self._excesses[number] = np.split(self._excesses[number], [len(places)])
+                if len(excess) != len(places):
+                    raise FormatError("The compressed data is damaged: a layer has too few escaped symbols.")
+                found[number, places] += np.sign(found[number, places]) * excess
         return found.reshape(groups.shape)
 
     def finish(self) -> None:
         """Raise FormatError unless everything was used."""
-        if self._escapes != len(self._excess) or not self._coder.is_empty():
+        if any(map(len, self._excesses)) or not self._decoder.is_empty():
             raise FormatError("The compressed data is damaged: a layer holds more than its coefficients.")
-
-
-class SideBySide:
-    """Decoders of the same layer of several slabs, whose symbols lie one after the other along the first axis."""
-
-    def __init__(self, decoders: list[SymbolDecoder]):
-        self._decoders = decoders
-
-    def code(self, groups: np.ndarray, symbols: None = None) -> np.ndarray:
-        """As that of each `SymbolDecoder`."""
-        parts = np.split(groups, len(self._decoders))
-        return np.concatenate([decoder.code(part) for decoder, part in zip(self._decoders, parts, strict=True)])
-
-    def finish(self) -> None:
-        """As that of each `SymbolDecoder`."""
-        for decoder in self._decoders:
-            decoder.finish()

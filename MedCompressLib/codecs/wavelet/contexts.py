@@ -98,15 +98,16 @@ class Known:
         def plane(number: int) -> Components:
             return dict(zip(components, planes[number], strict=True))
 
-        low_components = plane(LOW_PLANE)
-        lattice.cut(low, "edge", low_components)
         self.parents = {name: plane(parents_plane(number)) for number, name in enumerate(names)}
         self.bands = {name: plane(values_plane(number)) for number, name in enumerate(names)}
         self.residuals = {name: plane(residuals_plane(number)) for number, name in enumerate(names)}
-        self._find_gradients(low_components, [plane(1 + number) for number in range(N_GRADIENTS)])
+        self._low, self._gradients = plane(LOW_PLANE), [plane(1 + number) for number in range(N_GRADIENTS)]
+        self.take_low(low)
 
-    def _find_gradients(self, low: Components, gradients: list[Components]) -> None:
-        reach = self.lattice.reach
+    def take_low(self, array: np.ndarray) -> None:
+        """Take another low part."""
+        self.lattice.cut(array, "edge", self._low)
+        low, gradients, reach = self._low, self._gradients, self.lattice.reach
         for component in low:
             centre = low[component][reach:-reach]
             for number, offsets in enumerate((_CROSS_J, _CROSS_I)):
