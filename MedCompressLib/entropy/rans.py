@@ -53,11 +53,7 @@ class Encoder:
     """Last in, first out: what is to be decoded first is put last."""
 
     def __init__(self):
-        self._coder = None
-        if not loaded():
-            import constriction
-
-            self._coder = constriction.stream.stack.AnsCoder()
+        self._coder = None if loaded() else _constriction_coder(np.zeros(0, np.uint32))
         self._state = 0
         self._words: list[np.ndarray] = []
 
@@ -109,9 +105,9 @@ class Decoder:
     """
 
     def __init__(self, words: np.ndarray):
-        self._coder = _constriction_coder(words)
-        self._words, self._left = words, max(0, len(words) - 2)
         self._state = _last_state(words)
+        self._coder = None if loaded() else _constriction_coder(words)
+        self._words, self._left = words, max(0, len(words) - 2)
 
     def take(self, table: Table, count: int) -> np.ndarray:
         """The next `count` indices into a table, as int32; those of a constant table take nothing from the stream."""
@@ -148,16 +144,16 @@ class RowsDecoder:
 
     def __init__(self, rows: TableRows, streams: list[np.ndarray]):
         self._rows = rows
-        self._coders = [_constriction_coder(words) for words in streams]
+        self._states = np.array([_last_state(words) for words in streams], np.uint64)
+        self._coders = None if loaded() else [_constriction_coder(words) for words in streams]
         self._words = np.concatenate(streams)
         self._begins = np.cumsum([0, *map(len, streams)])[:-1]
         self._left = np.array([max(0, len(words) - 2) for words in streams])
-        self._states = np.array([_last_state(words) for words in streams], np.uint64)
 
     def take(self, groups: np.ndarray, order: np.ndarray) -> np.ndarray:
         """A symbol for each of (n_streams, n) `groups`, as int32, in the `order` of each stream's places."""
         symbols, rows = np.empty(groups.shape, np.int32), self._rows
-        if self._coders[0] is None:
+        if self._coders is None:
             _decode_rows(self._words, self._begins, self._left, self._states, groups, order, rows.lows, rows.lefts,
                          rows.starts, symbols)
         elif groups.size:
@@ -170,25 +166,22 @@ class RowsDecoder:
 
     def is_empty(self) -> bool:
         """Whether nothing is left of any stream."""
-        if self._coders[0] is not None:
+        if self._coders is not None:
             return all(coder.is_empty() for coder in self._coders)
         return not (self._states.any() or self._left.any())
 
 
-def _constriction_coder(words: np.ndarray):
-    """That of a stream; None if the compiled loops do without."""
+def _last_state(words: np.ndarray) -> int:
+    """What the encoder's state was at the end of a stream; FormatError if it cannot have been."""
     if len(words) and words[-1] == 0:
         raise FormatError("The compressed data is damaged: the coded symbols end in an impossible word.")
-    if loaded():
-        return None
+    return sum(int(word) << 32 * place for place, word in enumerate(words[-2:]))
+
+
+def _constriction_coder(words: np.ndarray):
     import constriction
 
     return constriction.stream.stack.AnsCoder(words)
-
-
-def _last_state(words: np.ndarray) -> int:
-    """What the encoder's state was at the end of a stream."""
-    return sum(int(word) << 32 * place for place, word in enumerate(words[-2:]))
 
 
 @compiled
