@@ -32,7 +32,7 @@ class TableRows:
     """
 
     def __init__(self, lows: Sequence[int], counts: list[np.ndarray]):
-        self._tables = [GivenTable(low, row, 0) for low, row in zip(lows, counts, strict=True)]
+        self._counts = counts
         self.lows = np.array(lows, np.int32)
         self.starts = np.cumsum([0, *(len(row) + 1 for row in counts)])
         self.lefts = lefts_of(counts)
@@ -40,7 +40,7 @@ class TableRows:
     @cached_property
     def models(self) -> list:
         """Of `constriction`."""
-        return [table.model() for table in self._tables]
+        return [GivenTable(0, counts, 0).model() for counts in self._counts]
 
 
 def _runs(groups: np.ndarray) -> list[tuple[int, int, int]]:

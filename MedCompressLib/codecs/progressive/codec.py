@@ -171,7 +171,7 @@ class ProgressiveCodec(Codec):
         for number in range(self.weight_sets):
             pyramid = self._pyramid(volume.shape, exact[-1].low)
             own = [place for place, layer in enumerate(self.layers) if layer.level == number]
-            fitted = {*own[:2], *own[2:][-2:-1]}
+            fitted = {*own[:2], *own[-2:-1]}
             for place in own[:max(2, len(own) - 1)]:
                 for layer in self.layers[:place]:
                     if layer.level > number:
