@@ -20,6 +20,7 @@ from ...entropy.varint import ByteReader, write_varint
 from ...errors import FormatError, UnsupportedError
 from ...quality import MAX_ERROR, SampleBound
 from .. import Codec, Progress
+from . import loops
 from .blas import one_thread_blas
 from .bounded import quantise, reconstruct
 from .experts import fit_experts, pack_experts, unpack_experts
@@ -138,7 +139,7 @@ class NeuralCodec(Codec):
     @one_thread_blas()
     def encode(self, slab: np.ndarray, regions: np.ndarray | None = None) -> bytes:
         # With compiled loops the decoder's order is the faster one for the encoder too.
-        in_order = self._bound.max_error or worth_compiling(slab.size)
+        in_order = not self._lossless or worth_compiling(slab.size)
         symbols, groups = self._encode_in_order(slab, regions) if in_order else self._encode_known(slab)
         return encode_groups(symbols, groups, self._n_groups, self._given)
 
@@ -170,18 +171,28 @@ class NeuralCodec(Codec):
 
     def _encode_in_order(self, slab: np.ndarray, regions: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """The same, step by step: what is predicted from is what the decoder will have."""
-        voxels = slab.ravel()
-        symbols, groups = [], []
+        flat, n = slab.ravel(), 0
+        symbols, groups = np.empty(slab.size, np.int32), np.empty(slab.size, np.uint16)
 
         def voxels_of(places, centre, sign, group):
-            max_error, group = self._allowed(regions, places, group)
-            symbol = quantise(voxels[places], centre, sign, self._bound, max_error)
-            symbols.append(symbol.astype(np.int32))
-            groups.append(group)
+            nonlocal n
+            here = slice(n, n + len(places))
+            n = here.stop
+            max_error, groups[here] = self._allowed(regions, places, group)
+            if self._lossless:
+                voxels = np.empty(len(places))
+                loops.take_symbols(flat, places, centre, sign, voxels, symbols[here])
+                return voxels
+            symbol = quantise(flat[places], centre, sign, self._bound, max_error)
+            symbols[here] = symbol
             return reconstruct(symbol, centre, sign, self._bound, max_error)
 
         run_wavefront(slab.shape, self._predictor, voxels_of)
-        return np.concatenate(symbols), np.concatenate(groups)
+        return symbols, groups
+
+    @property
+    def _lossless(self) -> bool:
+        return not self._bound.max_error and not self._bound.regions
 
     def _allowed(self, regions: np.ndarray | None, places: np.ndarray,
                  group: np.ndarray) -> tuple[np.ndarray | int, np.ndarray]:
@@ -197,19 +208,24 @@ class NeuralCodec(Codec):
         _check_rows(shape, FormatError)
         decoder = GroupDecoder(payload, int(np.prod(shape)), self._given)
         slab = np.empty(int(np.prod(shape)), np.int32)
-        maximum = self._predictor.maximum
+        maximum, in_loops = self._predictor.maximum, self._lossless and worth_compiling(slab.size)
 
         def voxels_of(places, centre, sign, group):
             max_error, group = self._allowed(regions, places, group)
-            voxels = reconstruct(decoder.decode(group), centre, sign, self._bound, max_error)
-            if voxels.min() < 0 or voxels.max() > maximum:
+            symbols = decoder.decode(group)
+            if in_loops:
+                voxels = np.empty(len(places))
+                right = loops.put_symbols(symbols, places, centre, sign, maximum, slab, voxels)
+            else:
+                voxels = reconstruct(symbols, centre, sign, self._bound, max_error)
+                right = 0 <= voxels.min() and voxels.max() <= maximum
+                slab[places] = voxels
+            if not right:
                 raise FormatError("The compressed data is damaged: a voxel lies outside the range of the volume.")
-            slab[places] = voxels
             return voxels
 
         run_wavefront(shape, self._predictor, voxels_of)
         return slab.reshape(shape)
-
 
     @property
     def at_once(self) -> int:
@@ -218,7 +234,7 @@ class NeuralCodec(Codec):
     @property
     def _device(self) -> str | None:
         """Where PyTorch decodes, which it does only what is lossless."""
-        return None if self._bound.max_error or self._bound.regions else device_for_decoding()
+        return device_for_decoding() if self._lossless else None
 
     def decode_many(self, payloads: Sequence[bytes], shapes: Sequence[tuple[int, int, int, int]]) -> list[np.ndarray]:
         device = self._device

@@ -32,6 +32,10 @@ class CompiledPredictor:
     ----------
     highest : int
         Of means, in sixteenths.
+    n_inputs : int
+        Taps that feed the network.
+    row_length : int
+        Of a voxel's network inputs, with the zeros at its end.
     """
 
     def __init__(self, predictor: Predictor):
@@ -40,15 +44,16 @@ class CompiledPredictor:
         self.n_inputs = near.n_inputs
         self._network = predictor.network
         self._work = Workspace()
-        self._experts = [(weights.astype(np.int32), thresholds.astype(np.int64), np.ascontiguousarray(pairs), flat)
+        self.row_length = predictor.n_inputs + 1 + -(predictor.n_inputs + 1) % loops.LANES
+        self._experts = [(_lengthened(weights), thresholds.astype(np.int64), _indices(pairs), _indices(flat))
                          for weights, thresholds, pairs, flat in
                          zip(predictor.experts.weights, predictor.experts.thresholds, near.pairs, near.flat,
                              strict=True)]
-        given = len(near.residual_taps)
-        absent = np.arange(near.n_inputs + given, near.n_inputs + near.n_residual_inputs)
-        self._scaling = [(near.residual_weights[surrounding].astype(np.int64), _LEVEL_THRESHOLDS, _GAINS,
-                          np.concatenate([np.flatnonzero(~near.usable[surrounding, :near.n_inputs]),
-                                          near.n_inputs + np.flatnonzero(~near.residual_usable[surrounding]), absent]),
+        self._scaling = [(_lengthened(near.residual_weights[surrounding]), _LEVEL_OF, _LEVEL_THRESHOLDS, _GAINS,
+                          _indices(np.concatenate([
+                              np.flatnonzero(~near.usable[surrounding, :near.n_inputs]),
+                              near.n_inputs + np.flatnonzero(~near.residual_usable[surrounding])])),
+                          near.n_inputs + near.n_residual_inputs,
                           np.array([surrounding & 1, surrounding >> 1, 1], np.float32) * INPUT_ONE)
                          for surrounding in range(N_SURROUNDINGS)]
 
@@ -58,7 +63,7 @@ class CompiledPredictor:
 
     def scale(self, cells, offsets, residual_cells, residual_offsets, places, surrounding: int, references: np.ndarray,
               inputs: np.ndarray, levels: np.ndarray) -> None:
-        """Fill in (n, n_inputs + 1) float32 inputs and (n,) int64 levels."""
+        """Fill in (n, row_length) float32 inputs and (n,) int64 levels."""
         loops.scale(cells, offsets[:self.n_inputs], residual_cells, residual_offsets, places, references,
                     *self._scaling[surrounding], inputs, levels)
 
@@ -67,6 +72,7 @@ class CompiledPredictor:
         """What `Predictor.mean_and_group` returns."""
         n = len(levels)
         layers = self._network.scaled
+        inputs = inputs[:, :layers[0].shape[1]]
         for index, layer in enumerate(layers[:-1]):
             sums = self._work.array(f"layer{index}", n, len(layer) + 1, np.float32)
             np.matmul(inputs, layer.T, out=sums[:, :-1])
@@ -105,9 +111,9 @@ def run_compiled_wavefront(shape: tuple[int, int, int, int], predictor: Predicto
 
     most = len(columns) * min(shape[2], (shape[3] - 1) // stride + 1)
     whole = [np.empty((most, *columns), kind) for kind, columns in (
-        (np.int64, ()), (np.int64, ()), (np.int64, (3,)), (np.int64, ()), (bool, ()),
-        (np.float32, (predictor.n_inputs + 1,)))]
-    bounds, offsets = np.empty(N_SURROUNDINGS + 1, np.int64), np.empty(len(taps), np.int64)
+        (np.uint64, ()), (np.int64, ()), (np.int64, (3,)), (np.int64, ()), (bool, ()),
+        (np.float32, (tables.row_length,)))]
+    bounds, offsets = np.empty(N_SURROUNDINGS + 1, np.int64), np.empty(len(taps), np.uint64)
     tap_offsets, residual_offsets = offsets[:len(near.taps)], offsets[len(near.taps):]
     for t in range(int(starts.max() + stride * (shape[2] - 1) + shape[3])):
         n = loops.begin_step(t, starts, surroundings, place_of, index_of, stride, shape[2], shape[3], length,
@@ -124,6 +130,17 @@ def run_compiled_wavefront(shape: tuple[int, int, int, int], predictor: Predicto
                        row_length, voxels, references, cells, residual_cells)
 
 
+def _indices(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, np.uint64)
+
+
+def _lengthened(rows: np.ndarray) -> np.ndarray:
+    """(..., n) rows as int32, with zeros at their end to a multiple of LANES."""
+    short = -rows.shape[-1] % loops.LANES
+    return np.pad(rows.astype(np.int32), [(0, 0)] * (rows.ndim - 1) + [(0, short)])
+
+
 _NO_VOXELS = np.empty(0)
+_LEVEL_OF = np.searchsorted(LEVEL_THRESHOLDS, np.arange(1 << 16), side="right").astype(np.uint8)
 _LEVEL_THRESHOLDS = LEVEL_THRESHOLDS.astype(np.int64)
 _GAINS = LEVEL_GAIN * 2.0**-15

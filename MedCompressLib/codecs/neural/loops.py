@@ -1,7 +1,8 @@
 """The loops of prediction, compiled: the same integers as `predictor` and `wavefront` give in NumPy, voxel by voxel.
 
 Cells are flat arrays; a tap of a voxel is the cell at place + offset. Network inputs and activations have one row a
-voxel here, so that what belongs to a voxel is written together.
+voxel here, so that what belongs to a voxel is written together. Offsets, places and indices of taps are unsigned, as
+signed ones would be checked for counting from the end; rows end in zeros that make their lengths multiples of `LANES`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import compiled
+
+LANES = 16
+"""So many steps of an inner loop are done at once by what the compiler makes of it; what is over goes one by one."""
 
 
 @compiled
@@ -40,7 +44,7 @@ def refer(cells, offsets, places, weights, thresholds, pairs, flat_taps, highest
 
     See `Predictor.reference` and `Predictor.flat`; all voxels have the same surrounding.
     """
-    taps = np.empty(len(offsets), np.int32)
+    taps = np.zeros(weights.shape[1], np.int32)
     for v in range(len(places)):
         place = places[v]
         for tap in range(len(offsets)):
@@ -60,7 +64,7 @@ def refer(cells, offsets, places, weights, thresholds, pairs, flat_taps, highest
             chosen += thresholds[index] <= activity
         own, low, high = weights[chosen], weights[max(chosen - 1, 0)], weights[min(chosen + 1, len(thresholds))]
         a, b, c = np.int64(512), np.int64(512), np.int64(512)
-        for tap in range(len(offsets)):
+        for tap in range(len(taps)):
             value = np.int64(taps[tap])
             a += value * own[tap]
             b += value * low[tap]
@@ -71,44 +75,47 @@ def refer(cells, offsets, places, weights, thresholds, pairs, flat_taps, highest
 
 
 @compiled
-def scale(cells, offsets, residual_cells, residual_offsets, places, references, residual_weights, thresholds, gains,
-          unused, extra, inputs, levels):
-    """Fill in (n, n_inputs + 1) float32 `inputs` of the network and (n,) noise `levels`; see `Predictor.inputs`.
+def scale(cells, offsets, residual_cells, residual_offsets, places, references, residual_weights, level_of, thresholds,
+          gains, unused, first_extra, extra, inputs, levels):
+    """Fill in (n, row length) float32 `inputs` of the network and (n,) noise `levels`; see `Predictor.inputs`.
 
-    `unused` inputs are 0; `extra` are the last three, that are the same for all voxels.
+    `level_of` are the levels of the lowest noises; column `first_extra` is that of the lower expert; `unused` inputs
+    are 0; `extra` are the last three, that are the same for all voxels.
     """
-    n_taps, n_residuals, n_inputs = len(offsets), len(residual_offsets), inputs.shape[1]
-    residuals = np.empty(n_residuals, np.int32)
-    taps = np.empty(n_taps, np.int32)
+    n_taps = len(offsets)
+    residuals, values = np.zeros(len(residual_weights), np.int32), np.zeros(inputs.shape[1], np.float64)
     for v in range(len(places)):
         place = places[v]
-        noise = np.int64(0)
-        for tap in range(n_residuals):
+        for tap in range(len(residual_offsets)):
             residuals[tap] = residual_cells[place + residual_offsets[tap]]
-        for tap in range(n_residuals):
-            noise += residual_weights[tap] * np.int64(abs(residuals[tap]))
-        level, step = 0, 64
+        noise = np.int64(0)
+        for tap in range(len(residuals)):
+            noise += np.int64(residual_weights[tap]) * np.int64(abs(residuals[tap]))
+        if noise < len(level_of):
+            level, step = np.int64(level_of[noise]), 0
+        else:
+            level, step = 0, 64
         while step:
             if thresholds[level + step - 1] <= noise:
                 level += step
             step >>= 1
         levels[v] = level
-        gain, reference = gains[level], np.float64(references[v, 0])
+        gain, reference = gains[level], references[v, 0]
+        for tap in range(n_taps):
+            values[tap] = 16 * np.int64(cells[place + offsets[tap]]) - reference
+        for tap in range(len(residual_offsets)):
+            values[n_taps + tap] = residuals[tap]
+        values[first_extra] = references[v, 1] - reference
+        values[first_extra + 1] = references[v, 2] - reference
+        values[first_extra + 2] = reference
         row = inputs[v]
-        for tap in range(n_taps):
-            taps[tap] = cells[place + offsets[tap]]
-        for tap in range(n_taps):
-            row[tap] = min(max(np.floor((taps[tap] * 16.0 - reference) * gain + 0.5), -511.0), 511.0)
-        for tap in range(n_residuals):
-            row[n_taps + tap] = min(max(np.floor(residuals[tap] * gain + 0.5), -511.0), 511.0)
-        for other in range(1, 3):
-            difference = np.float64(references[v, other]) - reference
-            row[n_inputs - 8 + other] = min(max(np.floor(difference * gain + 0.5), -511.0), 511.0)
-        row[n_inputs - 5] = min(max(np.floor(reference * gain + 0.5), -511.0), 511.0)
-        row[n_inputs - 4] = (min(level, 64) - 24) * 4
-        row[n_inputs - 3:] = extra
-        for column in unused:
-            row[column] = 0
+        for column in range(len(row)):
+            row[column] = min(max(np.floor(values[column] * gain + 0.5), -511.0), 511.0)
+        row[first_extra + 3] = (min(level, 64) - 24) * 4
+        for index in range(3):
+            row[first_extra + 4 + index] = extra[index]
+        for index in range(len(unused)):
+            row[unused[index]] = 0
 
 
 @compiled
@@ -142,6 +149,28 @@ def mean_and_group(outputs, levels, references, flat, highest, widths, phase_shi
             level += np.int64(np.floor(np.floor(np.float64(outputs[v, 1])) * 0.0625 + 0.5))
             level = min(max(level, 0), len(widths) - 1)
             groups[v] = first_groups[level] + (min(np.int64(abs(rest)), 7) >> phase_shifts[level])
+
+
+@compiled
+def take_symbols(slab, index, centres, signs, voxels, symbols):
+    """Fill in the (n,) `voxels` that lie at `index` in the flat slab, and the `symbols` that say so without loss."""
+    for v in range(len(index)):
+        voxel = slab[index[v]]
+        voxels[v] = voxel
+        symbols[v] = signs[v] * (voxel - centres[v])
+
+
+@compiled
+def put_symbols(symbols, index, centres, signs, maximum, slab, voxels):
+    """Fill in what `symbols` say without loss, in the (n,) `voxels` and the flat slab. Returns whether none lies
+    outside 0 ... maximum."""
+    right = True
+    for v in range(len(index)):
+        voxel = np.int64(centres[v] + signs[v] * symbols[v])
+        right &= 0 <= voxel <= maximum
+        voxels[v] = voxel
+        slab[index[v]] = voxel
+    return right
 
 
 @compiled

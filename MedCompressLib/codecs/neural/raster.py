@@ -93,7 +93,7 @@ class KnownPredictions:
         else:
             n = taps.shape[1]
             references, flat = np.empty((n, 3), np.int64), np.empty(n, bool)
-            self._compiled.refer(taps.ravel(), n * np.arange(len(taps)), np.arange(n), surrounding, references, flat)
+            self._compiled.refer(taps.ravel(), _rows(len(taps), n), _rows(n, 1), surrounding, references, flat)
             reference, others = references[:, 0].astype(np.float64), references
         view = self._residual_view(f, k, j, j_end, (0, 0, 0, 0))
         view[:] = (MEAN_ONE * self.known.voxels(f, k, j, j_end) - reference).reshape(view.shape)
@@ -131,10 +131,15 @@ class KnownPredictions:
             inputs = work.array("inputs", self.predictor.n_inputs + 1, n, np.float32)
             levels = self.predictor.inputs(taps, residuals, reference, others, surrounding, inputs, work)
             return inputs, levels, reference, flat
-        inputs, levels = work.array("inputs", n, self.predictor.n_inputs + 1, np.float32), np.empty(n, np.int64)
-        self._compiled.scale(taps.ravel(), n * np.arange(len(taps)), residuals.ravel(), n * np.arange(len(residuals)),
-                             np.arange(n), surrounding, others, inputs, levels)
-        return inputs.T, levels, reference, flat
+        inputs, levels = work.array("inputs", n, self._compiled.row_length, np.float32), np.empty(n, np.int64)
+        self._compiled.scale(taps.ravel(), _rows(len(taps), n), residuals.ravel(), _rows(len(residuals), n),
+                             _rows(n, 1), surrounding, others, inputs, levels)
+        return inputs.T[:self.predictor.n_inputs + 1], levels, reference, flat
+
+
+def _rows(n: int, length: int) -> np.ndarray:
+    """Where n rows of an array begin."""
+    return np.arange(0, n * length, length, dtype=np.uint64)
 
 
 def row_blocks(shape: tuple[int, int, int, int], rows: int) -> Iterator[tuple[int, int, int, int]]:
