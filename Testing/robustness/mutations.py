@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 
 import numpy as np
 import surgery
@@ -129,7 +130,7 @@ def change_value(where: dict | list, rng: Random) -> None:
         at = int(rng.integers(len(value)))
         where[key] = value[:at] + chr(int(rng.integers(32, 127))) + value[at + 1:]
     else:
-        where[key] = VALUES[rng.integers(len(VALUES))]
+        where[key] = deepcopy(VALUES[rng.integers(len(VALUES))])  # which may itself be changed later
 
 
 def mutate_codec(file: surgery.File, rng: Random) -> None:
