@@ -10,7 +10,7 @@ then a whole component at a fixed flat offset: no gathering, no edge cases, long
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 
@@ -89,9 +89,9 @@ class Lattice:
     def _depth_step(self) -> int:
         return 2 if self.cut_depth else 1
 
-    def components(self) -> list[Component]:
+    def components(self) -> tuple[Component, ...]:
         """In coding order."""
-        return [component for step in self.passes for component in step.components]
+        return _components(self.cut_depth)
 
     def cut(self, array: np.ndarray, mode: str, components: Components) -> None:
         """Put the components of `array` into `components`.
@@ -130,6 +130,11 @@ class Lattice:
         """Where the neighbour at `offset` of every element of `component` is: its component and flat offset."""
         _, _, rows, columns = self.padded
         return _tap(component, offset, self.cut_depth, rows, columns)
+
+
+@cache
+def _components(cut_depth: bool) -> tuple[Component, ...]:
+    return tuple(component for step in passes(cut_depth) for component in step.components)
 
 
 @lru_cache(maxsize=4096)
