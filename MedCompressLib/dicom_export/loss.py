@@ -59,18 +59,19 @@ class Loss:
         """
         if quality.get("kind") == "lossless":
             return None
+        bounds = quality.get("regions") or []
+        parts = ["exact" if bound == 0 else f"off by at most {bound}" for bound in bounds if bound is not None]
+        named = f"regions of interest{f' ({regions})' if regions else ''}"
         if quality["kind"] == "lossy":
             reached = quality["reached"]
+            inside = f" In {named} they are {', '.join(parts)}." if parts else ""
             return cls(ratio, f"Quantised wavelet coefficients: stored values are off by {reached['rmse']:.4g} (root "
-                              f"mean square), at most by {reached['max_error']:.6g}.")
-        bounds = quality.get("regions")
-        if not bounds:
+                              f"mean square), at most by {reached['max_error']:.6g}.{inside}")
+        if not parts:
             return cls(ratio, f"Near-lossless: no stored value is off by more than {quality['max_error']}; padding is "
                               "exact.")
-        parts = ["exact" if bound == 0 else f"off by at most {bound}" for bound in bounds]
-        named = f" ({regions})" if regions else ""
-        return cls(ratio, f"Region of interest compression: stored values are {parts[0]} in regions of "
-                          f"interest{named}, {', '.join(parts[1:]) or parts[0]} elsewhere; padding is exact.")
+        return cls(ratio, f"Region of interest compression: stored values are {parts[0]} in {named}, "
+                          f"{', '.join(parts[1:]) or parts[0]} elsewhere; padding is exact.")
 
 
 def mark_lossy(dataset, loss: Loss, uids: dict[str, str]) -> None:

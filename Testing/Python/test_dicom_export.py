@@ -178,6 +178,13 @@ class TestLossy:
         frames = [element.value[0] for element in dataset.iterall() if element.keyword == "FrameType"]
         assert set(frames) == {"DERIVED"} and len(frames) == 8 and dataset.ImageType[0] == "DERIVED"
 
+    def test_lossy_regions_are_described(self):
+        reached = {"rmse": 3.25, "max_error": 41}
+        quality = {"kind": "lossy", "target": {"ratio": 20}, "reached": reached, "regions": [0, 4, None]}
+        assert Loss.of(quality, 20.0, "liver, spleen").description.endswith(
+            "at most by 41. In regions of interest (liver, spleen) they are exact, off by at most 4.")
+        assert "regions" not in Loss.of(quality | {"regions": [None]}, 20.0).description
+
     def test_lossless_quality_is_no_loss(self):
         assert Loss.of({"kind": "lossless"}, 2.0) is None
 
