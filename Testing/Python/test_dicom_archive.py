@@ -3,6 +3,7 @@
 import io
 import shutil
 import struct
+import time
 import warnings
 from pathlib import Path
 
@@ -405,6 +406,24 @@ class TestDamage:
             mc.unpack(file.getvalue(), tmp_path / "again")
 
 
+def mutated(data, rng):
+    """The bytes of a file with one to five changes, most of them near its beginning."""
+    data = bytearray(data)
+    for _ in range(rng.integers(1, 6)):
+        at = int(rng.integers(min(len(data), 4096) if rng.integers(3) else len(data)))
+        kind = rng.integers(4)
+        if kind == 0:
+            data[at] = rng.integers(256)
+        elif kind == 1:
+            del data[at:at + int(rng.integers(1, 20))]
+        elif kind == 2:
+            data[at:at] = rng.bytes(int(rng.integers(1, 20)))
+        else:
+            data[at:at + 4] = b"\xff\xff\xff\xff"
+        data = data or bytearray(b"\0")
+    return bytes(data)
+
+
 class TestFuzz:
     def test_mutated_files(self, tmp_path):
         """An exact archive of whatever the files have become."""
@@ -412,28 +431,32 @@ class TestFuzz:
         originals = [*(image(n) for n in range(4)), image(5, words(0, (4, 6, 7))),
                      image(6, syntax=ImplicitVRLittleEndian)]
         for batch in range(10):
-            files = {}
-            for number in range(50):
-                data = bytearray(originals[number % len(originals)])
-                for _ in range(rng.integers(1, 6)):
-                    at = int(rng.integers(len(data)))
-                    kind = rng.integers(4)
-                    if kind == 0:
-                        data[at] = rng.integers(256)
-                    elif kind == 1:
-                        del data[at:at + int(rng.integers(1, 20))]
-                    elif kind == 2:
-                        data[at:at] = rng.bytes(int(rng.integers(1, 20)))
-                    else:
-                        data[at:at + 4] = b"\xff\xff\xff\xff"
-                    data = data or bytearray(b"\0")
-                files[f"{number}.dcm"] = bytes(data)
-            path = packed(tmp_path / str(batch), files)
-            mc.info(path, phi=True)
-            try:
-                mc.read(path)
-            except mc.MedCompressError:
-                pass  # no volume any more
+            files = {f"{number}.dcm": mutated(originals[number % len(originals)], rng) for number in range(50)}
+            self.archive_exactly(tmp_path / str(batch), files)
+
+    @pytest.mark.slow
+    def test_mutated_files_of_real_series(self, data_file, tmp_path):
+        """500 of them, up to three beside each other; none takes 10 seconds."""
+        rng = np.random.default_rng(12)
+        series = [sorted(path for path in folder.iterdir() if path.is_file())[:3]
+                  for folder in sorted(data_file("dicom").iterdir()) if folder.is_dir()]
+        done = 0
+        while done < 500:
+            paths = series[done % len(series)]
+            files = {path.name: mutated(path.read_bytes(), rng) for path in paths}
+            start = time.process_time()
+            self.archive_exactly(tmp_path / str(done), files)
+            assert time.process_time() - start < 10, paths[0].parent.name
+            done += len(files)
+
+    @staticmethod
+    def archive_exactly(folder, files):
+        path = packed(folder, files)
+        mc.info(path, phi=True)
+        try:
+            mc.read(path)
+        except mc.MedCompressError:
+            pass  # no volume any more
 
 
 class TestRealSeries:

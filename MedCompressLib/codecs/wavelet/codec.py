@@ -87,15 +87,12 @@ class WaveletCodec(Codec):
             return rate_distortion.fit(cls, slabs, maximum, quality.step, progress)
         bound = quality if quality is not None and quality.max_error else None
         sample = _sample(slabs)
-        frames, slices, rows, columns = sample.shape
-        levels = 0
-        while max(rows, columns) >> levels > 12:
-            levels += 1
+        levels = lifting.useful_levels(*sample.shape[2:])
         sets = min(levels, 2 if _is_large(slabs) else 1)
-        depth = {"k": slices, "frames": frames}
-        axes = [axis for axis in depth if depth[axis] > 1] or ["k"]
         candidates = [cls(maximum, levels, split, axis, min(levels, max(sets, split + 1)) if levels else 0, bound=bound)
-                      for axis in axes for split in ((0, 1) if depth[axis] > 1 and levels else (0,))]
+                      for axis, length in lifting.useful_depth_axes(sample.shape).items()
+                      for split in ((0, 1) if length > 1 and levels else (0,))]
+
         def size(candidate: WaveletCodec) -> int:
             return len(candidate._code_volume(sample, fit=True)) + len(candidate.model)
 

@@ -21,6 +21,7 @@ import numpy as np
 from ...compiled import compiled, loaded
 
 DEPTH, ROW, COLUMN = 1, 2, 3
+_SMALL = 12
 
 BandName = tuple[int, int, int]
 """(depth, j, i), each 1 where the band is the high half along that axis."""
@@ -52,6 +53,20 @@ def band_names(depth_split: bool) -> list[BandName]:
     """Names of the bands of one level in coding order."""
     names = [(d, j, i) for d in range(2 if depth_split else 1) for j in (0, 1) for i in (0, 1)]
     return sorted(names[1:], key=lambda name: (sum(name), name[::-1]))
+
+
+def useful_levels(rows: int, columns: int) -> int:
+    """How often to split slices of that size: lines of up to twelve samples are left as they are."""
+    levels = 0
+    while max(rows, columns) >> levels > _SMALL:
+        levels += 1
+    return levels
+
+
+def useful_depth_axes(shape: tuple[int, int, int, int]) -> dict[str, int]:
+    """Which axes of (frames, k, j, i) can be the depth, and their lengths; "k" where there is but one slice."""
+    lengths = {"k": shape[1], "frames": shape[0]}
+    return {axis: length for axis, length in lengths.items() if length > 1} or {"k": shape[1]}
 
 
 def forward(volume: np.ndarray, levels: int, depth_levels: int) -> list[Level]:

@@ -24,7 +24,6 @@ _HALF = 1 << FINE_BITS - 1
 _PLAIN = 38                  # threshold of the fit, in units of 2**-FINE_BITS
 _FIT_VOXELS = 1 << 20
 _MOST_DEPTH_LEVELS = 2
-_SMALL = 12                  # lines up to this length are not split further
 
 
 def encode(codec: WaveletCodec, slab: np.ndarray) -> tuple[bytes, np.ndarray]:
@@ -38,14 +37,10 @@ def fit(codec_class: type[WaveletCodec], slabs: Sequence[np.ndarray], maximum: i
         progress: Progress | None = None) -> WaveletCodec:
     """The codec for this step with the least sum of squared errors and weighted bits, tried on a part of the slabs."""
     sample = sampled(slabs)
-    frames, slices, rows, columns = sample.shape
-    levels = 0
-    while max(rows, columns) >> levels > _SMALL:
-        levels += 1
-    depth = {"k": slices, "frames": frames}
+    levels = lifting.useful_levels(*sample.shape[2:])
     choices = []
-    for axis in [axis for axis in depth if depth[axis] > 1] or ["k"]:
-        most = min(_MOST_DEPTH_LEVELS, levels, max(0, (depth[axis] - 1).bit_length() - 1) or int(depth[axis] > 1))
+    for axis, length in lifting.useful_depth_axes(sample.shape).items():
+        most = min(_MOST_DEPTH_LEVELS, levels, max(0, (length - 1).bit_length() - 1) or int(length > 1))
         choices += [(split, axis) for split in range(most + 1)]
     best = None
     for number, (split, axis) in enumerate(choices):
