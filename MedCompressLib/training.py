@@ -148,8 +148,8 @@ def _samples_of(volume: Volume, preset: str, rng: np.random.Generator) -> tuple[
     samples = SampleMap.fit([voxels])
     slab = samples.forward(voxels)[0]
     near = neighbourhood(settings.radii, settings.n_inputs, settings.n_residuals, slab.shape[0] > 1)
-    experts = fit_experts(sample_taps([slab], near, settings.expert_samples, rng), near, settings.classes,
-                          EXPERT_STEP_BITS)
+    experts = fit_experts(sample_taps([slab], near, settings.expert_samples, rng, samples.maximum), near,
+                          settings.classes, EXPERT_STEP_BITS)
     predictor = Predictor(near, experts, shipped_model(settings.model).network, samples.maximum)
     planes = [(f, k) for f in range(slab.shape[0]) for k in range(slab.shape[1])]
     order = rng.permutation(len(planes))

@@ -54,7 +54,7 @@ def samples_of(slab: np.ndarray, settings: Preset) -> Samples:
     """Network inputs of random blocks of rows of one slab."""
     rng = np.random.default_rng(5)
     near = neighbourhood(settings.radii, settings.n_inputs, settings.n_residuals, slab.shape[0] > 1)
-    taps = sample_taps([slab], near, min(15_000 * settings.classes, slab.size), rng)
+    taps = sample_taps([slab], near, min(15_000 * settings.classes, slab.size), rng, int(slab.max()))
     experts = fit_experts(taps, near, settings.classes, EXPERT_STEP_BITS)
     unused = IntegerNetwork((np.zeros((2, n_network_inputs(near) + 1), np.int16),))
     samples = InputSampler([slab], Predictor(near, experts, unused, int(slab.max())), rng).draw(VOXELS)

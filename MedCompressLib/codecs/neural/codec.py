@@ -86,7 +86,7 @@ class NeuralCodec(Codec):
             _check_rows(shape, UnsupportedError)
         temporal = any(shape[0] > 1 for shape in shapes)
         near = neighbourhood(settings.radii, settings.n_inputs, settings.n_residuals, temporal)
-        taps = sample_taps(slabs, near, settings.expert_samples, rng)
+        taps = sample_taps(slabs, near, settings.expert_samples, rng, maximum)
         n_voxels = sum(slab.size for slab in slabs)
         classes = min(settings.classes, max(1, n_voxels // VOXELS_A_CLASS))
         experts = fit_experts(taps, near, classes, EXPERT_STEP_BITS)

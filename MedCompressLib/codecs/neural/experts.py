@@ -61,7 +61,7 @@ def fit_experts(samples: dict[int, tuple[np.ndarray, np.ndarray]], neighbourhood
     Parameters
     ----------
     samples : surrounding -> (taps, voxels)
-        (n_usable_taps, n) and (n,) float arrays of sampled voxels that are not flat.
+        (n_usable_taps, n) and (n,) arrays of sampled voxels that are not flat; whole numbers of at most 24 bits.
     n_classes : int
         At most, for the surrounding that most voxels have; a quarter for the others, and fewer where samples are few.
     step_bits : int
@@ -79,7 +79,7 @@ def fit_experts(samples: dict[int, tuple[np.ndarray, np.ndarray]], neighbourhood
         taps, voxels = samples[surrounding]
         place = np.cumsum(neighbourhood.usable[surrounding]) - 1
         first, second = place[neighbourhood.pairs[surrounding]]
-        activity = np.abs(taps[first] - taps[second]).sum(axis=0)
+        activity = np.abs(taps[first].astype(np.float32) - taps[second]).sum(axis=0)
         most = n_classes if surrounding == max(samples) else max(1, n_classes // 4)
         classes = int(np.clip(len(voxels) // (20 * len(usable)), 1, most))
         bounds = np.unique(np.ceil(np.quantile(activity, np.arange(1, classes) / classes)))

@@ -13,16 +13,19 @@ from .training import Samples
 
 
 def sample_taps(slabs: Sequence[np.ndarray], neighbourhood: Neighbourhood, n_samples: int,
-                rng: np.random.Generator) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Taps and voxels of about `n_samples` voxels of each surrounding that occurs, from random rows.
+                rng: np.random.Generator, maximum: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Taps and voxels, none above `maximum`, of about `n_samples` voxels of each surrounding that there is, from random
+    rows.
 
     Returns
     -------
-    surrounding -> (taps, voxels), (n_usable_taps, n) and (n,) float32
+    surrounding -> (taps, voxels)
+        (n_usable_taps, n), uint16 where they can be, as there are many, else float32; and (n,) float32.
     """
     totals = sum(_voxels_by_surrounding(slab.shape) for slab in slabs)
     room = np.where(totals > 0, np.minimum(totals, n_samples) * 1.1 + 64 * slabs[0].shape[3], 0).astype(int)
-    samples = {int(s): (np.empty((np.count_nonzero(neighbourhood.usable[s]), room[s]), np.float32),
+    kind = np.uint16 if maximum < 1 << 16 else np.float32
+    samples = {int(s): (np.empty((np.count_nonzero(neighbourhood.usable[s]), room[s]), kind),
                         np.empty(room[s], np.float32)) for s in np.flatnonzero(totals)}
     filled = dict.fromkeys(samples, 0)
     for slab in slabs:
