@@ -22,19 +22,21 @@ if TYPE_CHECKING:
     from .api import VerifyReport, compress, decompress, info, open, pack, preview, read, unpack, verify, write
     from .errors import Cancelled, FormatError, MedCompressError, UnsupportedError
     from .lazy import LazyVolume
-    from .quality import NearLossless, TargetBitrate, TargetPSNR, TargetRatio
+    from .quality import ConstantBackground, NearLossless, TargetBitrate, TargetPSNR, TargetRatio
     from .roi import RegionOfInterest
     from .volume import SequenceAxis, Volume
 
 __version__ = "0.1.0"
 
-__all__ = ["Cancelled", "FormatError", "LazyVolume", "MedCompressError", "NearLossless", "RegionOfInterest",
-           "SequenceAxis", "TargetBitrate", "TargetPSNR", "TargetRatio", "UnsupportedError", "VerifyReport", "Volume",
-           "compress", "decompress", "info", "open", "pack", "preview", "read", "unpack", "verify", "write"]
+__all__ = ["Cancelled", "ConstantBackground", "FormatError", "LazyVolume", "MedCompressError", "NearLossless",
+           "RegionOfInterest", "SequenceAxis", "TargetBitrate", "TargetPSNR", "TargetRatio", "UnsupportedError",
+           "VerifyReport", "Volume", "compress", "decompress", "info", "open", "pack", "preview", "read", "unpack",
+           "verify", "write"]
 
 # Where these come from; loaded when they are first asked for, so that the import costs next to nothing.
 _HOMES = {".errors": ("Cancelled", "FormatError", "MedCompressError", "UnsupportedError"), ".lazy": ("LazyVolume",),
-          ".quality": ("NearLossless", "TargetBitrate", "TargetPSNR", "TargetRatio"), ".roi": ("RegionOfInterest",),
+          ".quality": ("ConstantBackground", "NearLossless", "TargetBitrate", "TargetPSNR", "TargetRatio"),
+          ".roi": ("RegionOfInterest",),
           ".volume": ("SequenceAxis", "Volume")}
 
 

@@ -22,7 +22,7 @@ from .inspection import VerifyReport, info, verify
 from .lazy import LazyVolume
 from .partial import preview_volume
 from .progress import Progress, rising
-from .quality import NearLossless, Target
+from .quality import Quality
 from .replacing import replacing
 from .roi import RegionOfInterest
 from .slabs import thread_count
@@ -37,7 +37,7 @@ _NO_ARCHIVE = "An archive has no previews; compress the volume alone, with the c
 
 def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", preset: str | None = None,
              progress: Progress | None = None, threads: int | None = None,
-             quality: NearLossless | Target | None = None, roi: RegionOfInterest | None = None,
+             quality: Quality | None = None, roi: RegionOfInterest | None = None,
              model: str | os.PathLike | None = None) -> bytes:
     """Compress a volume, without loss unless `quality` allows some.
 
@@ -55,10 +55,11 @@ def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", pres
         here.
     threads : int, optional
         How many threads work; by default one per processor, at most 8. The bytes do not depend on it.
-    quality : NearLossless, TargetRatio, TargetBitrate or TargetPSNR, optional
+    quality : NearLossless, TargetRatio, TargetBitrate, TargetPSNR or ConstantBackground, optional
         What may be given up. `NearLossless`: no voxel is off by more than its `max_error`, which has been proven by
         decoding; for integer voxels; "auto" then means the codec neural. The targets, of size or fidelity: codec
-        wavelet ("auto" too); stored without loss where that is not larger. `info` says what was reached.
+        wavelet ("auto" too); stored without loss where that is not larger. `ConstantBackground`: one value around the
+        regions `roi`, with any codec. `info` says what was reached.
     roi : RegionOfInterest, optional
         Regions with bounds of their own, as a rule 0; `quality` counts for the rest, which `NearLossless(0)` keeps
         exact.
@@ -247,7 +248,7 @@ def open(data: Source, series_uid: str | None = None, threads: int | None = None
 
 def write(path: str | os.PathLike, volume: Volume | LazyVolume | np.ndarray, codec: str = "auto",
           preset: str | None = None, progress: Progress | None = None, threads: int | None = None,
-          overwrite: bool = False, verify: bool = True, quality: NearLossless | Target | None = None,
+          overwrite: bool = False, verify: bool = True, quality: Quality | None = None,
           roi: RegionOfInterest | None = None, model: str | os.PathLike | None = None) -> None:
     """Compress a volume into an `.mcz` file, or write it as NRRD, NIfTI, MetaImage or NPY where the name ends so.
 
@@ -370,11 +371,11 @@ def _as_volume(volume: Volume | LazyVolume | np.ndarray) -> Volume | LazyVolume:
     raise UnsupportedError(f"Give a Volume or a numpy array, not {type(volume).__name__}.")
 
 
-def _given(quality: NearLossless | Target | None,
-           roi: RegionOfInterest | None) -> tuple[NearLossless | Target | None, RegionOfInterest | None]:
-    if quality is not None and not isinstance(quality, NearLossless | Target):
-        raise UnsupportedError("Give the quality as NearLossless, TargetRatio, TargetBitrate or TargetPSNR, not "
-                               f"{quality!r}.")
+def _given(quality: Quality | None,
+           roi: RegionOfInterest | None) -> tuple[Quality | None, RegionOfInterest | None]:
+    if quality is not None and not isinstance(quality, Quality):
+        raise UnsupportedError("Give the quality as NearLossless, TargetRatio, TargetBitrate, TargetPSNR or "
+                               f"ConstantBackground, not {quality!r}.")
     if roi is not None and not isinstance(roi, RegionOfInterest):
         raise UnsupportedError(f"Give the region of interest as RegionOfInterest(labels), not {type(roi).__name__}.")
     return quality, roi

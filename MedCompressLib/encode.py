@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from .background import with_constant_background
 from .checksum import combined_digest, slice_digests
 from .codecs import Codec, Progress, codec_ids, get_codec
 from .codecs.raw import RawCodec
@@ -26,7 +27,7 @@ from .errors import UnsupportedError
 from .header import Header, check_grid
 from .lazy import LazyArray, LazyVolume
 from .lossy_slabs import fit_regions, prove
-from .quality import NearLossless, Target
+from .quality import ConstantBackground, Quality, Target
 from .roi import RegionOfInterest
 from .samples import SampleMap
 from .slabs import SlabGrid, SlabSequence, ordered_map
@@ -97,7 +98,7 @@ def chosen(codec: str, preset: str | None, voxels: np.ndarray | LazyArray,
 
 
 def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, preset: str | None, threads: int,
-                  progress: Progress, quality: NearLossless | Target | None = None,
+                  progress: Progress, quality: Quality | None = None,
                   roi: RegionOfInterest | None = None, model: bytes | None = None) -> None:
     """Write a volume to an empty binary file that is open for writing and seeking.
 
@@ -113,11 +114,11 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     threads : int
     progress : callable
         Called in this thread with a fraction in [0, 1]; may raise to cancel.
-    quality : NearLossless or Target, optional
-        Lossless without it. With it the coded slabs are kept in memory until the last one is done, because the header
-        before them says what was reached.
+    quality : NearLossless, Target or ConstantBackground, optional
+        Lossless without it. With one of the first two the coded slabs are kept in memory until the last one is done,
+        because the header before them says what was reached.
     roi : RegionOfInterest, optional
-        Where other bounds than that of `quality` count.
+        Where other bounds than that of `quality` count, or what it leaves as it is.
     model : bytes, optional
         A model file for the codec "neural" to start from.
 
@@ -126,6 +127,12 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     UnsupportedError
         No such codec or preset, the volume is beyond a limit of the format, or codec or volume cannot have the quality.
     """
+    told = {"kind": "lossless"}
+    if isinstance(quality, ConstantBackground):
+        volume, reached = with_constant_background(volume, roi, quality.value)
+        if reached["changed_voxels"]:
+            told = {"kind": "constant-background", "value": quality.value, "reached": reached}
+        quality = roi = None
     voxels = volume.as_frames()
     if isinstance(quality, Target):
         if model is not None:
@@ -140,6 +147,12 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     elif roi is not None:
         raise UnsupportedError("A region of interest needs a quality for what lies outside, as in "
                                "quality=NearLossless(20); without it everything is lossless.")
+    _encode_exactly(volume, voxels, file, codec, preset, threads, progress, model, told)
+
+
+def _encode_exactly(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, file: BinaryIO, codec: str,
+                    preset: str | None, threads: int, progress: Progress, model: bytes | None, told: dict) -> None:
+    """Write a file that decodes to these very voxels, and says `told` of their quality."""
     codec_class, preset = chosen(codec, preset, voxels, model)
     grid = SlabGrid.choose(voxels.shape, codec_class.slab_slices)
     check_grid(grid, UnsupportedError)  # before any work is done
@@ -154,7 +167,7 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     def write(codec: Codec, preset: str) -> bool:
         """Write the whole file with this codec; whether that pays, so that "raw" would not be smaller."""
         header = Header(volume.shape, volume.dtype, volume.axes, volume.sequence, codec.codec_id, codec.get_config(),
-                        preset, samples.get_config(), {"kind": "lossless"}, grid.frames, grid.slices, codec.n_layers)
+                        preset, samples.get_config(), told, grid.frames, grid.slices, codec.n_layers)
         writer = Writer(file, header, volume.ijk_to_ras, volume.metadata, codec.model)
         gained = -len(codec.model)
         digests = np.empty((*voxels.shape[:2], 32), dtype=np.uint8)
@@ -173,7 +186,8 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
         write(raw, next(iter(raw.presets)))
     elif codec_class.codec_id == _MODEL_CODEC and is_simple(file.seek(0, os.SEEK_END), voxels.size):
         simple = io.BytesIO()
-        encode_volume(volume, simple, _SIMPLE_CODEC, None, threads, lambda fraction: progress(1.0))
+        _encode_exactly(volume, voxels, simple, _SIMPLE_CODEC, None, threads, lambda fraction: progress(1.0), None,
+                        told)
         if len(simple.getbuffer()) < file.tell():
             file.seek(0)
             file.truncate()

@@ -14,6 +14,9 @@ def proven_text(quality: dict) -> str:
     if quality["kind"] == "lossless":
         return "decoded again and identical"
     reached = quality["reached"]
+    if quality["kind"] == "constant-background":
+        return (f"LOSSY, decoded again: regions of interest identical; {reached['changed_voxels']} of the volume's "
+                f"{reached['voxels']} voxels, around them, replaced by {quality['value']}")
     allowed = f" ({quality['max_error']} allowed)" if "max_error" in quality else ""
     psnr = f", PSNR {reached['psnr_db']:.2f} dB with the peak {reached['peak']:.6g}" if "psnr_db" in reached else ""
     return (f"LOSSY, decoded again: no voxel is off by more than {reached['max_error']:.6g}{allowed}, "
@@ -22,6 +25,8 @@ def proven_text(quality: dict) -> str:
 
 def _target_text(quality: dict) -> str:
     """What a lossy file was made for."""
+    if quality["kind"] == "constant-background":
+        return f"regions of interest exact, all else {quality['value']}"
     return ", ".join(f"{name} {value:g}" for name, value in quality.get("target", {}).items()) or (
         f"bound {quality['max_error']}")
 

@@ -56,7 +56,8 @@ class Header:
     quality : dict
         {"kind": "lossless"}, or {"kind": "near-lossless", "max_error": whole number, "reached": {...}} where no voxel
         is off by more; `reached` is what was measured, for information. With "regions", a list of whole numbers, each
-        slab has a map of regions, and these are their bounds.
+        slab has a map of regions, and these are their bounds. Or {"kind": "lossy", "target": {...}, "reached": {...}},
+        or {"kind": "constant-background", "value": whole number, "reached": {...}}.
     slab_frames, slab_slices : int
         Of one slab, see `SlabGrid`.
     layers : int
@@ -178,6 +179,9 @@ def _is_quality(quality: dict) -> bool:
         return (set(quality) - {"regions"} == {"kind", "target", "reached"} and _is_target(quality["target"])
                 and isinstance(quality["reached"], dict) and isinstance(regions, list) and len(regions) <= MAX_REGIONS
                 and all(allowed is None or (type(allowed) is int and allowed >= 0) for allowed in regions))
+    if quality.get("kind") == "constant-background":
+        return (set(quality) == {"kind", "value", "reached"} and type(quality["value"]) is int
+                and isinstance(quality["reached"], dict))
     return quality == {"kind": "lossless"}
 
 

@@ -105,6 +105,31 @@ class TargetPSNR:
 Target = TargetRatio | TargetBitrate | TargetPSNR
 
 
+@dataclass(frozen=True)
+class ConstantBackground:
+    """All voxels outside the regions of interest become one value; those inside are exact.
+
+    Parameters
+    ----------
+    value : int
+        In stored units, such as -1024 for air in a CT.
+
+    Raises
+    ------
+    UnsupportedError
+        `value` is no whole number.
+    """
+
+    value: int
+
+    def __post_init__(self) -> None:
+        if type(self.value) is not int:
+            raise UnsupportedError(f"ConstantBackground needs a whole number of stored units, not {self.value!r}.")
+
+
+Quality = NearLossless | Target | ConstantBackground
+
+
 def _check_number(sentence: str, value: float, least: float, most: float = 1e9) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
         raise UnsupportedError(f"{sentence}, not {value!r}.")

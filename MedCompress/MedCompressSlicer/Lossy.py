@@ -84,6 +84,8 @@ def markLossy(node, info):
     quality = info["quality"]
     if quality["kind"] == "lossy":
         text = "lossy, " + " ".join(f"{name} {value:g}" for name, value in quality["target"].items())
+    elif quality["kind"] == "constant-background":
+        text = f"regions of interest exact, all else {quality['value']}"
     else:
         text = f"{quality['kind']}, allowed error {quality['max_error']}"
     if quality.get("regions"):

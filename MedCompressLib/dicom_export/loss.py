@@ -59,6 +59,10 @@ class Loss:
         """
         if quality.get("kind") == "lossless":
             return None
+        if quality["kind"] == "constant-background":
+            named = f" ({regions})" if regions else ""
+            return cls(ratio, f"Stored values are exact in regions of interest{named} and {quality['value']} "
+                              "elsewhere.")
         bounds = quality.get("regions") or []
         parts = ["exact" if bound == 0 else f"off by at most {bound}" for bound in bounds if bound is not None]
         named = f"regions of interest{f' ({regions})' if regions else ''}"

@@ -185,6 +185,11 @@ class TestLossy:
             "at most by 41. In regions of interest (liver, spleen) they are exact, off by at most 4.")
         assert "regions" not in Loss.of(quality | {"regions": [None]}, 20.0).description
 
+    def test_constant_background_is_described(self):
+        quality = {"kind": "constant-background", "value": -1024, "reached": {}}
+        assert Loss.of(quality, 20.0, "brain").description == (
+            "Stored values are exact in regions of interest (brain) and -1024 elsewhere.")
+
     def test_lossless_quality_is_no_loss(self):
         assert Loss.of({"kind": "lossless"}, 2.0) is None
 

@@ -72,6 +72,15 @@ def test_lossy_is_visible(logic, tmp_path, through):
     assert not hierarchy().GetItemUID(hierarchy().GetItemByDataNode(restored), "DICOM")
 
 
+def test_constant_background_is_visible(logic, tmp_path):
+    voxels = np.random.default_rng(1).normal(100, 30, (5, 24, 28)).astype(np.int16)
+    roi = mc.RegionOfInterest(np.indices(voxels.shape)[2] > 9)
+    mc.write(tmp_path / "a.mcz", voxels, quality=mc.ConstantBackground(-1024), roi=roi)
+    restored = logic.decompressFile(tmp_path / "a.mcz")
+    assert restored.GetAttribute("MedCompress.quality") == "regions of interest exact, all else -1024"
+    assert restored.GetAttribute("DICOM.instanceUIDs") is None
+
+
 def test_lossless_results_are_not_marked(logic):
     node = addVolume()
     node.SetAttribute("DICOM.instanceUIDs", "1.2.3")

@@ -198,6 +198,10 @@ def check_quality(quality: object) -> None:
     require(isinstance(quality, dict), "the quality")
     if quality == {"kind": "lossless"}:
         return
+    if quality.get("kind") == "constant-background":
+        require(set(quality) == {"kind", "value", "reached"} and type(quality["value"]) is int
+                and isinstance(quality["reached"], dict), "unknown quality")
+        return
     if quality.get("kind") == "lossy":
         require(set(quality) - {"regions"} == {"kind", "target", "reached"}, "unknown quality")
         regions = quality.get("regions", [None])
