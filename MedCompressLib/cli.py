@@ -20,7 +20,8 @@ from .terminal import complain, progress_callback, shape_text, size_text, termin
 
 if TYPE_CHECKING:
     from .lazy import LazyVolume
-    from .quality import NearLossless, Target
+    from .quality import Quality
+    from .roi import RegionOfInterest
 
 DONE, FAILED, USAGE, CANCELLED = 0, 1, 2, 130
 
@@ -91,6 +92,13 @@ def _parser() -> argparse.ArgumentParser:
     loss.add_argument("--target-bpv", type=float, metavar="B", help="the same, down to B bits per voxel")
     loss.add_argument("--target-psnr", type=float, metavar="DB",
                       help="lose as much as leaves a peak signal-to-noise ratio of DB; the peak is the volume's range")
+    loss.add_argument("--background", type=int, metavar="V",
+                      help="with --roi: all voxels around the regions become V, in stored units")
+    compress.add_argument("--roi", type=Path, metavar="LABELS",
+                          help="label map on the volume's grid: what has a label comes back exactly, and one of the "
+                               "options above is for the rest")
+    compress.add_argument("--margin", type=float, default=0.0, metavar="MM",
+                          help="by how much the regions of --roi grow")
     compress.add_argument("--model", type=Path, metavar="FILE",
                           help="start from this model, made by `medcompress train`, instead of the one that comes with "
                                "the codec neural")
@@ -216,28 +224,46 @@ def _compress(options: argparse.Namespace) -> int:
     _check_output(output, options.force)
     quality = _quality(options)
     if not options.volume_only and api.is_dicom(options.input):
-        if quality is not None:
+        if quality is not None or options.roi:
             raise UnsupportedError("An archive of DICOM files is lossless; add --volume-only to store the volume alone "
                                    "with loss.")
         return _pack(options, output)
     with progress_callback(options.progress) as report, _open(options) as volume:
         api.write(output, volume, options.codec, options.preset, report, options.threads, options.force,
-                  quality=quality, model=options.model)
+                  quality=quality, roi=_regions(options, volume), model=options.model)
     facts = api.info(output)
     print(f"{output}: {size_text(facts['voxel_bytes'])} of voxels in {size_text(facts['file_bytes'])}, "
           f"ratio {facts['ratio']:.2f}, {facts['bits_per_voxel']:.3f} bits per voxel; {proven_text(facts['quality'])}.")
     return DONE
 
 
-def _quality(options: argparse.Namespace) -> NearLossless | Target | None:
+def _quality(options: argparse.Namespace) -> Quality | None:
     from . import quality
 
     for asked, kind in ((options.target_ratio, quality.TargetRatio), (options.target_bpv, quality.TargetBitrate),
-                        (options.target_psnr, quality.TargetPSNR)):
+                        (options.target_psnr, quality.TargetPSNR), (options.background, quality.ConstantBackground)):
         if asked is not None:
             return kind(asked)
     bound = quality.NearLossless(options.max_error)
     return bound if bound.max_error else None
+
+
+def _regions(options: argparse.Namespace, volume: LazyVolume) -> RegionOfInterest | None:
+    if options.roi is None:
+        return None
+    from . import api
+    from .errors import UnsupportedError
+    from .roi import RegionOfInterest
+
+    if _quality(options) is None:
+        raise UnsupportedError("With --roi, say what becomes of the rest: --max-error, a target or --background.")
+    labels = api.read(options.roi)
+    regions = RegionOfInterest(labels.voxels, margin=options.margin)
+    k, j, i = labels.shape
+    apart = abs(labels.ijk_to_ras - volume.ijk_to_ras) @ [i, j, k, 1]         # at most, of any two voxels, in mm
+    if apart.max() > 0.1 * min(volume.spacing):
+        raise UnsupportedError(f"The labels in {options.roi} lie elsewhere than the volume; resample them to its grid.")
+    return regions
 
 
 def _pack(options: argparse.Namespace, output: Path) -> int:

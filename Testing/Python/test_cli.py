@@ -55,6 +55,44 @@ def process(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, env=environment, **options)
 
 
+class TestRegions:
+    @pytest.fixture
+    def labels(self, tmp_path, volume):
+        mask = np.zeros(volume.shape, np.uint8)
+        mask[5:20, 10:30, 10:40] = 3
+        mc.write(tmp_path / "organs.nrrd", mc.Volume(mask, volume.ijk_to_ras))
+        return mask
+
+    @pytest.mark.parametrize("rest", [("--max-error", 9), ("--target-psnr", 40), ("--background", -1024)])
+    def test_labels_are_exact(self, run, image, volume, labels, tmp_path, rest):
+        code, out, err = run("compress", image, "--roi", tmp_path / "organs.nrrd", *rest)
+        assert (code, err) == (0, "") and "LOSSY" in out
+        again = mc.read(image.with_suffix(".mcz")).voxels
+        assert np.array_equal(again[labels > 0], volume.voxels[labels > 0])
+        assert not np.array_equal(again, volume.voxels)
+        if rest[0] == "--background":
+            assert np.all(again[labels == 0] == -1024) and "replaced by -1024" in out
+
+    def test_margin(self, run, image, volume, labels, tmp_path):
+        run("compress", image, "--roi", tmp_path / "organs.nrrd", "--background", 0, "--margin", 0.8)
+        assert np.array_equal(mc.read(image.with_suffix(".mcz")).voxels[10, 20, 9:41], volume.voxels[10, 20, 9:41])
+
+    def test_refusals(self, run, image, volume, labels, tmp_path):
+        roi = tmp_path / "organs.nrrd"
+        moved = MATRIX.copy()
+        moved[0, 3] = 1
+        mc.write(tmp_path / "moved.nrrd", mc.Volume(labels, moved))
+        mc.write(tmp_path / "small.nrrd", mc.Volume(labels[:9], MATRIX))
+        for arguments, words in ((("--roi", roi), "what becomes of the rest"),
+                                 (("--background", 0), "needs a region of interest"),
+                                 (("--roi", tmp_path / "moved.nrrd", "--max-error", 3), "lie elsewhere"),
+                                 (("--roi", tmp_path / "small.nrrd", "--max-error", 3), "resample it"),
+                                 (("--roi", tmp_path / "none.nrrd", "--max-error", 3), "none.nrrd")):
+            code, _, err = run("compress", image, *arguments)
+            assert code == 1 and words in err and err.count("\n") == 1, err
+            assert not image.with_suffix(".mcz").exists()
+
+
 class TestCompress:
     def test_there_and_back(self, run, image, volume, tmp_path):
         code, out, err = run("compress", image, "--codec", "raw")

@@ -21,11 +21,12 @@ def blocks(language):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with chest.nrrd, which is a real scan, though not of a chest: one frame of nibabel's."""
+    """A folder with chest.nrrd, a real scan, though not of a chest (one frame of nibabel's), and organs.nrrd."""
     pytest.importorskip("nibabel")
     folder = tmp_path_factory.mktemp("readme")
     scan = read(sample_scan())
     write(folder / "chest.nrrd", type(scan)(scan.voxels[0], scan.ijk_to_ras))
+    write(folder / "organs.nrrd", type(scan)((scan.voxels[0] > 400).astype("uint8"), scan.ijk_to_ras))
     return folder
 
 
@@ -51,6 +52,9 @@ def test_command_lines(commands, folder):
     whole, part = read(folder / "restored.nrrd"), read(folder / "slices.nii.gz")
     assert whole.equals(read(folder / "chest.nrrd"))
     assert part.voxels.tobytes() == whole.voxels[8:16].tobytes()
+    labels = read(folder / "organs.nrrd").voxels > 0
+    for name in ("organs.mcz", "organs-only.mcz"):
+        assert (read(folder / name).voxels[labels] == whole.voxels[labels]).all()
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "FORMAT.md", "CHANGELOG.md"])
