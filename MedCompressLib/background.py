@@ -10,10 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from .errors import UnsupportedError
-from .lazy import PIECE_VOXELS, LazyArray, LazyVolume, SlabSource
+from .lazy import ArraySlabs, LazyArray, LazyVolume
 from .metrics import Errors
 from .roi import RegionOfInterest
-from .slabs import SlabGrid
 from .volume import Volume
 
 
@@ -63,14 +62,12 @@ def with_constant_background(volume: Volume | LazyVolume, roi: RegionOfInterest 
             errors.as_dict())
 
 
-class _AroundRegions(SlabSource):
+class _AroundRegions(ArraySlabs):
     def __init__(self, voxels: np.ndarray | LazyArray, outside: np.ndarray, value: int) -> None:
-        _, k, j, i = voxels.shape
-        super().__init__(SlabGrid(voxels.shape, 1, min(k, max(1, PIECE_VOXELS // (j * i)))), voxels.dtype)
-        self._voxels, self._outside, self._value = voxels, outside, value
+        super().__init__(voxels)
+        self._outside, self._value = outside, value
 
     def load(self, number: int) -> np.ndarray:
-        frames, slices = self.grid.ranges(number)
-        slab = np.array(self._voxels[frames, slices])
-        slab[:, self._outside[slices]] = self._value
+        slab = np.array(super().load(number))
+        slab[:, self._outside[self.grid.ranges(number)[1]]] = self._value
         return slab

@@ -230,7 +230,7 @@ def _compress(options: argparse.Namespace) -> int:
         return _pack(options, output)
     with progress_callback(options.progress) as report, _open(options) as volume:
         api.write(output, volume, options.codec, options.preset, report, options.threads, options.force,
-                  quality=quality, roi=_regions(options, volume), model=options.model)
+                  quality=quality, roi=_regions(options, quality, volume), model=options.model)
     facts = api.info(output)
     print(f"{output}: {size_text(facts['voxel_bytes'])} of voxels in {size_text(facts['file_bytes'])}, "
           f"ratio {facts['ratio']:.2f}, {facts['bits_per_voxel']:.3f} bits per voxel; {proven_text(facts['quality'])}.")
@@ -248,14 +248,14 @@ def _quality(options: argparse.Namespace) -> Quality | None:
     return bound if bound.max_error else None
 
 
-def _regions(options: argparse.Namespace, volume: LazyVolume) -> RegionOfInterest | None:
+def _regions(options: argparse.Namespace, quality: Quality | None, volume: LazyVolume) -> RegionOfInterest | None:
     if options.roi is None:
         return None
     from . import api
     from .errors import UnsupportedError
     from .roi import RegionOfInterest
 
-    if _quality(options) is None:
+    if quality is None:
         raise UnsupportedError("With --roi, say what becomes of the rest: --max-error, a target or --background.")
     labels = api.read(options.roi)
     regions = RegionOfInterest(labels.voxels, margin=options.margin)

@@ -68,16 +68,16 @@ class SlabSource(ABC):
 
 
 class ArraySlabs(SlabSource):
-    """Slabs of an array that is in memory.
+    """Slabs of an array, which as a rule is in memory.
 
     Parameters
     ----------
-    voxels : (frames, k, j, i) ndarray
+    voxels : (frames, k, j, i) ndarray or LazyArray
     """
 
-    def __init__(self, voxels: np.ndarray) -> None:
-        _, k, j, i = voxels.shape
-        super().__init__(SlabGrid(voxels.shape, 1, min(k, max(1, PIECE_VOXELS // (j * i)))), voxels.dtype)
+    def __init__(self, voxels: np.ndarray | LazyArray) -> None:
+        frames, k, j, i = voxels.shape
+        super().__init__(SlabGrid((frames, k, j, i), 1, min(k, max(1, PIECE_VOXELS // (j * i)))), voxels.dtype)
         self._voxels = voxels
 
     def slab(self, number: int) -> np.ndarray:

@@ -59,13 +59,11 @@ class Loss:
         """
         if quality.get("kind") == "lossless":
             return None
+        named = f"regions of interest{f' ({regions})' if regions else ''}"
         if quality["kind"] == "constant-background":
-            named = f" ({regions})" if regions else ""
-            return cls(ratio, f"Stored values are exact in regions of interest{named} and {quality['value']} "
-                              "elsewhere.")
+            return cls(ratio, f"Stored values are exact in {named} and {quality['value']} elsewhere.")
         bounds = quality.get("regions") or []
         parts = ["exact" if bound == 0 else f"off by at most {bound}" for bound in bounds if bound is not None]
-        named = f"regions of interest{f' ({regions})' if regions else ''}"
         if quality["kind"] == "lossy":
             reached = quality["reached"]
             inside = f" In {named} they are {', '.join(parts)}." if parts else ""

@@ -19,6 +19,7 @@ from .predictor import (
     LEVEL_THRESHOLDS,
     LEVEL_WIDTH,
     MEAN_ONE,
+    N_LEVELS,
     PHASE_SHIFT,
     Predictor,
     Workspace,
@@ -141,6 +142,7 @@ def _lengthened(rows: np.ndarray) -> np.ndarray:
 
 
 _NO_VOXELS = np.empty(0)
-_LEVEL_OF = np.searchsorted(LEVEL_THRESHOLDS, np.arange(1 << 16), side="right").astype(np.uint8)
 _LEVEL_THRESHOLDS = LEVEL_THRESHOLDS.astype(np.int64)
+_LEVEL_OF = np.repeat(np.arange(N_LEVELS, dtype=np.uint8), np.diff(_LEVEL_THRESHOLDS.clip(0, 1 << 16), prepend=0,
+                                                                   append=1 << 16))
 _GAINS = LEVEL_GAIN * 2.0**-15
