@@ -132,7 +132,8 @@ def code_length(layers: list[np.ndarray], samples: Samples) -> float:
     total = 0.0
     for start in range(0, len(samples), 8192):
         part = samples.take(slice(start, start + 8192))
-        activations = _forward(layers, part.inputs)
+        activations = _room(layers, len(part))
+        _forward(layers, part.inputs, activations)
         total += float(_loss(activations[-1], part)[0].sum())
     return total / max(len(samples), 1)
 
@@ -162,10 +163,11 @@ def train(layers: list[np.ndarray], samples: Samples | Rounds, steps: int, batch
     first = [np.zeros_like(layer) for layer in layers]
     second = [np.zeros_like(layer) for layer in layers]
     beta1, beta2 = 0.9, 0.99
+    activations = _room(layers, batch)
     for step in range(steps):
         part = samples.batch(batch, rng)
         rounded = _rounded(layers, start, quantum)
-        activations = _forward(rounded, part.inputs)
+        _forward(rounded, part.inputs, activations)
         _, slope = _loss(activations[-1], part)
         gradients = _backward(rounded, activations, slope / batch)
         schedule = 1.0 if constant_rate else 0.5 * (1 + np.cos(np.pi * step / steps))
@@ -198,22 +200,18 @@ def _keep_exact(layers: list[np.ndarray]) -> None:
         layer *= np.minimum(1, 0.95 * EXACT / WEIGHT_ONE / np.maximum(bound, 1))[:, None]
 
 
-def _forward(layers: list[np.ndarray], inputs: np.ndarray) -> list[np.ndarray]:
-    """Inputs and activations of each layer, (n_units + 1, n) with a last row of ones; the last without."""
-    activations = [_with_ones(inputs.T * np.float32(1 / INPUT_ONE))]
-    for index, layer in enumerate(layers):
-        outputs = layer @ activations[-1]
-        if index < len(layers) - 1:
-            outputs = _with_ones(np.clip(outputs, 0, _CLIP, out=outputs))
-        activations.append(outputs)
-    return activations
+def _room(layers: list[np.ndarray], n: int) -> list[np.ndarray]:
+    """Where `_forward` puts inputs and activations of each layer, (n_units + 1, n) with a last row of ones; the last
+    without."""
+    return [np.ones((layer.shape[1], n), np.float32) for layer in layers] + [np.empty((len(layers[-1]), n), np.float32)]
 
 
-def _with_ones(rows: np.ndarray) -> np.ndarray:
-    out = np.empty((len(rows) + 1, rows.shape[1]), np.float32)
-    out[:-1] = rows
-    out[-1] = 1
-    return out
+def _forward(layers: list[np.ndarray], inputs: np.ndarray, room: list[np.ndarray]) -> None:
+    np.multiply(inputs.T, np.float32(1 / INPUT_ONE), out=room[0][:-1])
+    for layer, (activations, result) in zip(layers, pairwise(room), strict=True):
+        outputs = np.matmul(layer, activations, out=result[:len(layer)])
+        if result is not room[-1]:
+            np.clip(outputs, 0, _CLIP, out=outputs)
 
 
 def _backward(layers: list[np.ndarray], activations: list[np.ndarray], slope: np.ndarray) -> list[np.ndarray]:
