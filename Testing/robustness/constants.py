@@ -4,8 +4,9 @@
 
 A number in the source of a codec, of the entropy stage or of the sample maps grows by one, in a process of its own.
 Then the fixtures are decoded and encoded again and the corpus is decoded; what that does not notice is given to the
-unit tests of the module. What nothing notices is named. Left out is what only chooses among encodings (the modules and
-functions in `CHOICES`): changing it makes other files, and no wrong ones.
+unit tests of the module. What nothing notices is named. A number in a compiled loop is tried with that loop compiled
+anew, all others with NumPy. Left out is what only chooses among encodings (the modules and functions in `CHOICES`:
+changing it makes other files, and no wrong ones) and what needs PyTorch.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ import io
 import os
 import resource
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import constriction  # noqa: F401  (these before the fork, as they take long to import)
+import numba
 import numpy as np  # noqa: F401
 import pydicom  # noqa: F401
 import pytest
@@ -37,26 +40,28 @@ CODECS = {"entropy": ("runs", "wavelet"), "codecs/wavelet": ("wavelet",), "codec
           "codecs/neural": ("neural",), "codecs/progressive": ("progressive",),
           "samples": ("raw", "wavelet")}  # of the fixtures that are tried
 CHOICES = {"fitting.py", "choice.py", "fit", "fit_shift", "fit_table", "_code_length", "_sample", "fit_slabs",
-           "training.py", "presets.py", "blas.py", "tune", "fit_experts", "_fit_one", "_solve", "pack_model"}
-SECONDS = 300  # of processor time
+           "training.py", "presets.py", "blas.py", "tune", "fit_experts", "_fit_one", "_solve", "pack_model",
+           "rate_distortion.py", "torch_wavefront.py"}
+SECONDS = 120  # of processor time
 
 
-def numbers(path: Path) -> Iterator[ast.Constant]:
-    """The numbers in a source file that are not left out."""
-    def visit(node: ast.AST) -> Iterator[ast.Constant]:
-        if isinstance(node, ast.FunctionDef) and node.name in CHOICES:
-            return
+def numbers(path: Path) -> Iterator[tuple[ast.Constant, bool]]:
+    """The numbers in a source file that are not left out, and whether each is in a compiled loop."""
+    def visit(node: ast.AST, in_loop: bool) -> Iterator[tuple[ast.Constant, bool]]:
+        if isinstance(node, ast.FunctionDef):
+            if node.name in CHOICES:
+                return
+            in_loop |= any(isinstance(name, ast.Name) and name.id == "compiled" for name in node.decorator_list)
         if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-            yield node
+            yield node, in_loop
         for child in ast.iter_child_nodes(node):
-            yield from visit(child)
+            yield from visit(child, in_loop)
 
-    yield from visit(ast.parse(path.read_text()))
+    yield from visit(ast.parse(path.read_text()), False)
 
 
-def mutated_source(path: Path, which: int) -> str:
+def mutated_source(path: Path, node: ast.Constant) -> str:
     """The source with one of its numbers larger by one."""
-    node = list(numbers(path))[which]
     lines = path.read_bytes().split(b"\n")
     line = lines[node.lineno - 1]
     lines[node.lineno - 1] = line[:node.col_offset] + f"({node.value} + 1)".encode() + line[node.end_col_offset:]
@@ -76,6 +81,12 @@ class Mutated(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoader
 
     def get_code(self, fullname):
         return compile(self.source, self.path, "exec", dont_inherit=True)
+
+    def compile_anew(self):
+        """Have the loops of this module compiled, not taken from numba's cache, which knows the file only."""
+        from MedCompressLib import compiled
+
+        compiled._jit = lambda loop: numba.njit(loop, nogil=True, cache=loop.__module__ != self.name)
 
 
 def part_of(path: Path) -> str:
@@ -111,15 +122,19 @@ def unit_tests_notice(path: Path) -> bool:
         return pytest.main(["-x", "-q", "-p", "no:cacheprovider", str(FOLDER.parent / "Python" / test)]) != 0
 
 
-def who_notices(path: Path, which: int | None, unit_tests: bool = False) -> str:
+def who_notices(path: Path, node: ast.Constant | None, in_loop: bool, unit_tests: bool = False) -> str:
     """Who notices the change (None: no change): "fixtures", "unit tests" or "nobody"; in a process of its own."""
     child = os.fork()
     if child == 0:
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))  # what never ends is noticed
         sys.stdout = sys.stderr = io.StringIO()
+        os.environ["MEDCOMPRESS_NUMBA"] = str(int(in_loop))
         try:
-            if which is not None:
-                sys.meta_path.insert(0, Mutated(path, mutated_source(path, which)))
+            if node is not None:
+                module = Mutated(path, mutated_source(path, node))
+                sys.meta_path.insert(0, module)
+                if in_loop:
+                    module.compile_anew()
             noticed = fixtures_notice(CODECS[part_of(path)])
             os._exit(1 if noticed else 2 if unit_tests and unit_tests_notice(path) else 3)
         finally:
@@ -137,22 +152,22 @@ def main() -> int:
     survivors = 0
     for part in options.parts:
         place = LIBRARY / part
-        if who_notices(place, None) != "nobody":
+        if any(who_notices(place, None, in_loop) != "nobody" for in_loop in (False, True)):
             raise SystemExit(f"{part}: something fails without any change")
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             if path.name in CHOICES:
                 continue
-            lines, found = path.read_text().splitlines(), list(numbers(path))
-            found = found[::options.every]
-            results = [who_notices(path, which * options.every, options.unit_tests) for which in range(len(found))]
-            counts = ", ".join(f"{results.count(who)} by {who}" for who in ("fixtures", "unit tests", "nobody"))
-            print(f"{path.relative_to(PROJECT)}: {len(found)} numbers noticed, {counts}", flush=True)
-            for node, result in zip(found, results, strict=True):
+            lines, results = path.read_text().splitlines(), Counter()
+            for node, in_loop in list(numbers(path))[::options.every]:
+                result = who_notices(path, node, in_loop, options.unit_tests)
+                results[result] += 1
                 if result == "nobody":
                     text = lines[node.lineno - 1]
                     print(f"  line {node.lineno}: [{node.value}] in {text[:node.col_offset].strip()}"
                           f"[{node.value}]{text[node.end_col_offset:]}", flush=True)
-                    survivors += 1
+            counts = ", ".join(f"{results[who]} by {who}" for who in ("fixtures", "unit tests", "nobody"))
+            print(f"{path.relative_to(PROJECT)}: {results.total()} numbers noticed, {counts}", flush=True)
+            survivors += results["nobody"]
     return 1 if survivors else 0
 
 
