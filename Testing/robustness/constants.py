@@ -36,8 +36,8 @@ LIBRARY = PROJECT / "MedCompressLib"
 UNIT_TESTS = {"entropy": "test_entropy.py", "codecs/wavelet": "test_codec_wavelet.py",
               "codecs/runs.py": "test_codec_runs.py", "codecs/neural": "test_codec_neural.py",
               "codecs/progressive": "test_codec_progressive.py", "samples": "test_samples.py"}
-CODECS = {"entropy": ("runs", "wavelet"), "codecs/wavelet": ("wavelet",), "codecs/runs.py": ("runs",),
-          "codecs/neural": ("neural",), "codecs/progressive": ("progressive",),
+CODECS = {"entropy": ("runs", "wavelet", "progressive", "neural"), "codecs/wavelet": ("wavelet",),
+          "codecs/runs.py": ("runs",), "codecs/neural": ("neural",), "codecs/progressive": ("progressive",),
           "samples": ("raw", "wavelet")}  # of the fixtures that are tried
 CHOICES = {"fitting.py", "choice.py", "fit", "fit_shift", "fit_table", "_code_length", "_sample", "fit_slabs",
            "training.py", "presets.py", "blas.py", "tune", "fit_experts", "_fit_one", "_solve", "pack_model",
@@ -45,8 +45,9 @@ CHOICES = {"fitting.py", "choice.py", "fit", "fit_shift", "fit_table", "_code_le
 SECONDS = 120  # of processor time
 
 
-def numbers(path: Path) -> Iterator[tuple[ast.Constant, bool]]:
-    """The numbers in a source file that are not left out, and whether each is in a compiled loop."""
+def numbers(path: Path, named: bool = False) -> Iterator[tuple[ast.Constant, bool]]:
+    """The numbers in a source file that are not left out, or those of named constants and tables alone, and whether
+    each is in a compiled loop."""
     def visit(node: ast.AST, in_loop: bool) -> Iterator[tuple[ast.Constant, bool]]:
         if isinstance(node, ast.FunctionDef):
             if node.name in CHOICES:
@@ -57,7 +58,9 @@ def numbers(path: Path) -> Iterator[tuple[ast.Constant, bool]]:
         for child in ast.iter_child_nodes(node):
             yield from visit(child, in_loop)
 
-    yield from visit(ast.parse(path.read_text()), False)
+    for statement in ast.parse(path.read_text()).body:
+        if not named or isinstance(statement, ast.Assign | ast.AnnAssign):
+            yield from visit(statement, False)
 
 
 def mutated_source(path: Path, node: ast.Constant) -> str:
@@ -147,6 +150,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Change every number in the decoders and see that a test fails.")
     parser.add_argument("parts", nargs="*", default=list(UNIT_TESTS), help=f"some of {', '.join(UNIT_TESTS)}")
     parser.add_argument("--unit-tests", action="store_true", help="try them on what the fixtures do not notice (slow)")
+    parser.add_argument("--named", action="store_true", help="only named constants and tables")
     parser.add_argument("--every", type=int, default=1, help="only each so many-th number")
     options = parser.parse_args()
     survivors = 0
@@ -158,7 +162,7 @@ def main() -> int:
             if path.name in CHOICES:
                 continue
             lines, results = path.read_text().splitlines(), Counter()
-            for node, in_loop in list(numbers(path))[::options.every]:
+            for node, in_loop in list(numbers(path, options.named))[::options.every]:
                 result = who_notices(path, node, in_loop, options.unit_tests)
                 results[result] += 1
                 if result == "nobody":
