@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import MedCompressLib as mc
-from MedCompressLib.codecs.progressive import schedule
+from MedCompressLib.codecs.progressive import ProgressiveCodec, schedule
 from MedCompressLib.codecs.progressive.contexts import first_groups, plane_groups
 from MedCompressLib.codecs.wavelet import lifting
 from MedCompressLib.compiled import SWITCH
@@ -213,6 +213,26 @@ def test_layers_end_with_every_bit_and_coarse_ones_come_first():
                   [[0, 27], [1, 0]], [[0, 0], [1, True]]):
         with pytest.raises(FormatError):
             schedule.check(wrong, 2)
+
+
+def test_as_many_layers_as_there_may_be():
+    all_shifts = [[level, shift] for level in range(9) for shift in reversed(range(27))]
+    most = all_shifts + [[9, shift] for shift in reversed(range(12))]
+    assert len(schedule.check(most, 10)) == 255
+    with pytest.raises(FormatError):
+        schedule.check([*all_shifts, *([9, shift] for shift in reversed(range(13)))], 10)
+
+
+def test_weights_at_and_beyond_their_limit():
+    slab = scan().voxels[np.newaxis, :4].astype(np.int32) + 2000
+    codec = ProgressiveCodec.fit([slab], int(slab.max()), "default", (3.0, 0.7, 0.5))
+    weights = next(iter(codec.weights.values())).mean
+    for weight in (1 << 20, -(1 << 20)):
+        weights[0] = weight
+        ProgressiveCodec.from_config(codec.get_config(), codec.model)
+        weights[0] += np.sign(weight)
+        with pytest.raises(FormatError, match="beyond its limit"):
+            ProgressiveCodec.from_config(codec.get_config(), codec.model)
 
 
 def test_headers_with_other_layers_are_refused():

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from MedCompressLib.codecs.wavelet import WaveletCodec, lifting
 from MedCompressLib.codecs.wavelet.contexts import Known, Weights, predict, term_counts
 from MedCompressLib.codecs.wavelet.lattice import Lattice, passes
+from MedCompressLib.codecs.wavelet.quantiser import Quantiser
 from MedCompressLib.compiled import SWITCH
 from MedCompressLib.errors import FormatError
 
@@ -209,3 +210,28 @@ def test_contradicting_configuration():
         WaveletCodec.from_config({**config, "weight_sets": 2}, b"")
     with pytest.raises(FormatError, match="contradicts itself"):
         WaveletCodec.from_config({**config, "depth_axis": "t"}, b"")
+
+
+@pytest.mark.parametrize("beyond", [{"maximum": 1 << 24}, {"levels": 17}, {"depth_levels": 5}])
+def test_configurations_at_and_beyond_their_limits(beyond):
+    at = {"maximum": (1 << 24) - 1, "levels": 16, "depth_levels": 4, "depth_axis": "k", "weight_sets": 5}
+    assert WaveletCodec.check_config(at).levels == 16
+    with pytest.raises(FormatError, match="whole number from 0 to"):
+        WaveletCodec.check_config({**at, **beyond})
+
+
+def test_weights_at_and_beyond_their_limit():
+    codec = WaveletCodec.fit([smooth((1, 4, 24, 24), 3000, noise=0.05)], 4000, "default", SPACING)
+    weights = next(iter(codec.weights.values())).mean
+    for weight in (1 << 20, -(1 << 20)):
+        weights[0] = weight
+        WaveletCodec.from_config(codec.get_config(), codec.model)
+        weights[0] += np.sign(weight)
+        with pytest.raises(FormatError, match="beyond its limit"):
+            WaveletCodec.from_config(codec.get_config(), codec.model)
+
+
+def test_contexts_of_lossy_files_see_about_quarters_of_the_first_step():
+    low = np.array([1000, -1000, 7, 1 << 40])
+    assert Quantiser(((40, 7, 900), (1,)), (0, 0)).seen(low, 0).tolist() == [125, -125, 0, 1 << 28]
+    assert Quantiser(((3, 900, 900), (1,)), (0, 0)).seen(low, 0).tolist() == [1000, -1000, 7, 1 << 28]

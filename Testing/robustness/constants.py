@@ -42,6 +42,7 @@ CODECS = {"entropy": ("runs", "wavelet", "progressive", "neural"), "codecs/wavel
 CHOICES = {"fitting.py", "choice.py", "fit", "fit_shift", "fit_table", "_code_length", "_sample", "fit_slabs",
            "training.py", "presets.py", "blas.py", "tune", "fit_experts", "_fit_one", "_solve", "pack_model",
            "rate_distortion.py", "torch_wavefront.py"}
+IN_LOOPS = {"compiled_wavefront.py", "loops.py"}  # whose numbers only compiled loops use
 SECONDS = 120  # of processor time
 
 
@@ -60,7 +61,7 @@ def numbers(path: Path, named: bool = False) -> Iterator[tuple[ast.Constant, boo
 
     for statement in ast.parse(path.read_text()).body:
         if not named or isinstance(statement, ast.Assign | ast.AnnAssign):
-            yield from visit(statement, False)
+            yield from visit(statement, path.name in IN_LOOPS)
 
 
 def mutated_source(path: Path, node: ast.Constant) -> str:
