@@ -32,7 +32,7 @@ from MedCompressLib.samples import SampleMap
 
 MOST_SLICES, MOST_FRAMES = 24, 6
 VOXELS = 120_000
-STEPS = {"fast": 400_000, "default": 400_000, "small": 200_000}
+STEPS = {"fast": 400_000, "default": 400_000, "small": 35_000}
 RATE, BATCH = 4e-3, 1024
 
 
