@@ -171,7 +171,7 @@ def main() -> int:
                     print(f"  line {node.lineno}: [{node.value}] in {text[:node.col_offset].strip()}"
                           f"[{node.value}]{text[node.end_col_offset:]}", flush=True)
             counts = ", ".join(f"{results[who]} by {who}" for who in ("fixtures", "unit tests", "nobody"))
-            print(f"{path.relative_to(PROJECT)}: {results.total()} numbers noticed, {counts}", flush=True)
+            print(f"{path.relative_to(PROJECT)}: {results.total()} numbers, noticed {counts}", flush=True)
             survivors += results["nobody"]
     return 1 if survivors else 0
 
