@@ -334,11 +334,16 @@ class TestCancel:
     def test_signal(self, tmp_path, number):
         volume = mc.Volume(np.random.default_rng(1).integers(0, 2**16, (200, 400, 500), dtype=np.uint16))
         mc.write(tmp_path / "big.mcz", volume, codec="raw", verify=False)
+
+        def hear():  # a suite that runs in the background is deaf to SIGINT, and so is what it starts
+            signal.signal(number, signal.SIG_DFL)
+
         for _ in range(5):  # where this process has to wait for long, the other may be done before the signal
             running = subprocess.Popen([sys.executable, "-m", "MedCompressLib", "compress", str(tmp_path / "big.mcz"),
                                         str(tmp_path / "out.mcz"), "--codec", "raw", "--threads", "1", "--progress"],
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                       env={**os.environ, "PYTHONPATH": str(ROOT)})
+                                       env={**os.environ, "PYTHONPATH": str(ROOT)},
+                                       preexec_fn=hear)
             assert running.stdout.readline().startswith("progress")
             running.send_signal(number)
             _, err = running.communicate(timeout=600)
