@@ -83,6 +83,17 @@ def variants(config: dict) -> list[dict]:
     return changed
 
 
+def check_limit_of_weights(codec) -> None:
+    """A fitted codec with `weights` is read again with 2^20 as one of them, and refused with one more."""
+    weights = next(iter(codec.weights.values())).mean
+    for weight in (1 << 20, -(1 << 20)):
+        weights[0] = weight
+        codec.from_config(codec.get_config(), codec.model)
+        weights[0] += np.sign(weight)
+        with pytest.raises(FormatError, match="beyond its limit"):
+            codec.from_config(codec.get_config(), codec.model)
+
+
 class CodecContract:
     """Tests of the guarantees in `MedCompressLib.codecs`.
 

@@ -4,8 +4,9 @@
 
 DATA is the folder with `train/*.nrrd` (see docs/model_card.md). From each volume a crop of at most 24 slices is taken,
 as it is, mirrored or turned, and with fewer grey levels; 120 000 voxels of each, not counting flat ones, with the
-linear experts fitted to that very variant, are what the network is trained on. `--leave` keeps volumes out whose name
-contains NAME, for leave-one-scanner-out figures; then `--output` should name another file.
+linear experts fitted to that very variant, are what the network is trained on. The network that was shipped so far
+stays beside the new one, named after its date, for the files that were written with it. `--leave` keeps volumes out
+whose name contains NAME, for leave-one-scanner-out figures; then `--output` should name another file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from MedCompressLib import read
 from MedCompressLib.codecs.neural.blas import one_thread_blas
 from MedCompressLib.codecs.neural.experts import fit_experts
 from MedCompressLib.codecs.neural.fitting import InputSampler, sample_taps
-from MedCompressLib.codecs.neural.model_file import SHIPPED, Model, pack_model
+from MedCompressLib.codecs.neural.model_file import SHIPPED, Model, pack_model, unpack_model
 from MedCompressLib.codecs.neural.neighbourhood import neighbourhood
 from MedCompressLib.codecs.neural.network import IntegerNetwork
 from MedCompressLib.codecs.neural.predictor import Predictor, n_network_inputs
@@ -94,6 +95,9 @@ def main() -> None:
                    "inputs": settings.n_inputs, "residuals": settings.n_residuals, "volumes": names, "steps": steps,
                    "trained": datetime.date.today().isoformat(), "bits": bits}
     output = options.output or SHIPPED / f"{options.preset}.mcmodel"
+    if not options.output and output.exists():
+        trained = unpack_model(output.read_bytes()).description.get("trained", "first")
+        output.rename(output.with_stem(f"{options.preset}-{trained}"))
     output.write_bytes(pack_model(Model(network, description)))
     print(f"{output}: {network.sha256}, {np.mean(list(bits.values())):.4f} bits a voxel on held-out voxels, "
           f"{time.time() - started:.0f} s")
