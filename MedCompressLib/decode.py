@@ -46,6 +46,9 @@ class StoredSlabs(SlabSource):
         self._digests = np.empty((*reader.header.frames_shape[:2], 32), dtype=np.uint8)
         self._missing = set(range(len(reader.grid)))
 
+    def prepare(self, n_slabs: int) -> None:
+        self._decoder.prepare(n_slabs)
+
     def load(self, number: int) -> np.ndarray:
         with closing(self._decoder.decode([number], 1)) as results:
             [(voxels, digests)] = results
@@ -95,12 +98,16 @@ class SlabDecoder:
                                 or self._n_regions != len(header.codec_config.get("regions", []))):
             raise FormatError("The file's map of regions does not fit its codec.")
 
+    def prepare(self, n_slabs: int) -> None:
+        """Load what makes decoding so many slabs faster."""
+        self.codec.prepare(n_slabs * math.prod(self._reader.grid.slab_shape(0)))
+
     def decode(self, numbers: Sequence[int], threads: int) -> Generator[tuple[np.ndarray, np.ndarray]]:
         """Voxels (frames, k, j, i) of slabs, each with the digests of its slices, in the order asked for.
 
         Reading happens in the calling thread, decoding in `threads` others; close the iterator when leaving early.
         """
-        self.codec.prepare(len(numbers) * math.prod(self._reader.grid.slab_shape(0)))
+        self.prepare(len(numbers))
         items = ((number, self._reader.read_slab(number)) for number in numbers)
         at_once = self.codec.at_once
         return ordered_map(self._decode, items, threads) if at_once == 1 else self._decode_many(items, at_once, threads)

@@ -57,6 +57,9 @@ class SlabSource(ABC):
                 self._kept.popitem(last=False)
         return slab
 
+    def prepare(self, n_slabs: int) -> None:  # noqa: B027  (most sources have nothing to prepare)
+        """Get ready for so many slabs, one after the other."""
+
     @abstractmethod
     def load(self, number: int) -> np.ndarray:
         """Read or decode a slab."""
@@ -162,6 +165,7 @@ class LazyArray:
         voxels = np.empty([len(part) for part in (t, k, j, i, c)], self.dtype)
         if voxels.size:
             numbers = self._source.grid.holding((frame * self._components + one for frame in t for one in c), k)
+            self._source.prepare(len(numbers))
             with closing(ordered_map(self._source.slab, numbers, min(self._threads, len(numbers)))) as slabs:
                 for number, slab in zip(numbers, slabs, strict=True):
                     self._put(voxels, slab, number, t, k, c, (_as_slice(j), _as_slice(i)))
@@ -174,6 +178,7 @@ class LazyArray:
         (`contextlib.closing`) when leaving early.
         """
         indices = self._pieces()
+        self._source.prepare(len(self._source.grid))
         with closing(ordered_map(self.__getitem__, indices, self._threads)) as pieces:
             yield from zip(indices, pieces, strict=True)
 

@@ -204,6 +204,16 @@ def test_numba_chooses_the_same_weights(monkeypatch, shape):
     assert models[0] == models[1]
 
 
+@pytest.mark.parametrize("volume", [np.random.default_rng(1).integers(0, 1000, (1, 8, 128, 128), np.int32),
+                                    smooth((1, 8, 128, 128), 3000, noise=0.01)], ids=["noise", "smooth"])
+def test_terms_that_tell_little_have_no_weight(volume):
+    codec = WaveletCodec.fit([volume], 4000, "default", SPACING)
+    weights = np.concatenate([part for pair in codec.weights.values() for part in (pair.mean, pair.spread)])
+    assert 0 < np.count_nonzero(weights) < 0.3 * len(weights)
+    restored = WaveletCodec.from_config(codec.get_config(), codec.model)
+    assert np.array_equal(restored.decode(codec.encode(volume), volume.shape), volume)
+
+
 def test_contradicting_configuration():
     config = WaveletCodec(100, 3, 2, "k", 3).get_config()
     with pytest.raises(FormatError, match="contradicts itself"):

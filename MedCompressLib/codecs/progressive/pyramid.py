@@ -15,6 +15,8 @@ from ..wavelet.lifting import BandName
 from .contexts import POINT_BITS, TERMS, first_groups, plane_groups, predict
 from .schedule import Layer
 
+_WORTH = 15      # of a term, as in `fit_weights`; less, for weights serve more layers than the one they are fitted to
+
 WeightKey = tuple[int, BandName, Pass, bool]
 """Set, band, pass, and whether the level is refined."""
 
@@ -84,7 +86,7 @@ class Pyramid:
             for step in lattice.passes:
                 key = (min(number, weight_sets - 1), name, step, refined)
                 if fit:
-                    weights[key] = fit_weights(known, name, step, shape, TERMS[refined], values)
+                    weights[key] = fit_weights(known, name, step, shape, TERMS[refined], values, worth=_WORTH)
                 for component in step.components:
                     known_values, residuals = (lattice.inside(held[name][component], component, shape)
                                                for held in (known.bands, known.residuals))

@@ -16,6 +16,7 @@ from .lifting import BandName
 
 ROWS = 12_000            # coefficients looked at for each pass; more gains less than 0.1 %
 _LARGEST = 1 << 13       # no weight beyond +-8
+WORTH = 50               # of a term: by how many times that of a row the squared error grows without it
 _CENTRE = len(LOW_TAPS)
 _BLOCK = 64
 
@@ -23,7 +24,7 @@ _BLOCK = 64
 def fit_weights(known: Known, name: BandName, step: Pass, shape: tuple[int, ...],
                 terms: tuple[Callable, Callable] = (mean_terms, spread_terms),
                 wanted: Components | None = None,
-                chosen: dict[Component, np.ndarray] | None = None) -> Weights:
+                chosen: dict[Component, np.ndarray] | None = None, worth: float = WORTH) -> Weights:
     """Weights of one pass for `terms` of mean and spread, from the values of a band of that shape.
 
     Without `wanted`, they are those in `known.bands[name]`, here complete.
@@ -31,7 +32,8 @@ def fit_weights(known: Known, name: BandName, step: Pass, shape: tuple[int, ...]
     Of each component only what is `chosen` counts, if that is given.
 
     The mean is a weighted ridge regression, repeated once with weights 1 / |residual|, which approaches the least sum
-    of absolute differences; the spread is a regression of the absolute residual.
+    of absolute differences; the spread is a regression of the absolute residual. Terms that are not `worth` it are left
+    out of both: their weights are zero, which costs neither bits nor time.
     """
     lattice, values = known.lattice, known.values
     x_parts, a_parts = [], []
@@ -52,12 +54,11 @@ def fit_weights(known: Known, name: BandName, step: Pass, shape: tuple[int, ...]
 
     activity = 1 + a[:, :n_spread].mean(1)
     residual = _errors(x, _ridge(x, 1 / activity))
-    beta = _ridge(x, 1 / np.maximum(residual, 0.5 + 0.15 * residual.mean()))
-    mean = _to_integers(beta)
+    mean = _to_integers(_sparse_ridge(x, 1 / np.maximum(residual, 0.5 + 0.15 * residual.mean()), worth))
 
     a[:, -2] = 1
     a[:, -1] = _errors(x, mean / 2.0**WEIGHT_BITS)
-    return Weights(mean, _to_integers(_ridge(a, 1 / activity**2)))
+    return Weights(mean, _to_integers(_sparse_ridge(a, 1 / activity**2, worth)))
 
 
 def _rows(values: np.ndarray, terms: Terms, places: np.ndarray, more: int) -> np.ndarray:
@@ -88,10 +89,62 @@ def _gather(values, offsets, counts, places, rows):
 
 def _ridge(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The coefficients of the weighted least-squares fit of the last column, lightly pulled towards zero."""
+    return np.linalg.solve(*_equations(rows, weights))
+
+
+def _sparse_ridge(rows: np.ndarray, weights: np.ndarray, worth: float) -> np.ndarray:
+    """The same with zeros for the columns that are not worth it, by backward elimination: the one that matters least
+    goes first, and the others are fitted anew."""
+    gram, right = _equations(rows, weights)
+    inverse = np.linalg.inv(gram)
+    beta = inverse @ right
+    error = max(0.0, weights @ rows[:, -1]**2 - beta @ right)
+    (_eliminate_compiled if loaded() else _eliminate)(inverse, beta, worth * error / len(rows))
+    return beta
+
+
+def _eliminate(inverse: np.ndarray, beta: np.ndarray, least_growth: float) -> None:
+    """Make coefficients zero, in place, until without any other one the sum of squares grows by `least_growth`."""
+    left = np.arange(len(beta))
+    while len(left):
+        growth = beta[left]**2 / inverse[left, left]
+        place = int(np.argmin(growth))
+        if growth[place] >= least_growth:
+            break
+        least, left = left[place], np.delete(left, place)
+        column = inverse[:, least] / inverse[least, least]
+        beta -= beta[least] * column
+        beta[least] = 0
+        inverse -= np.outer(column, inverse[least])
+
+
+@compiled
+def _eliminate_compiled(inverse, beta, least_growth):
+    left = np.ones(len(beta), np.bool_)
+    while True:
+        least, growth = -1, least_growth
+        for n in range(len(beta)):
+            if left[n] and beta[n] * beta[n] / inverse[n, n] < growth:
+                least, growth = n, beta[n] * beta[n] / inverse[n, n]
+        if least < 0:
+            return
+        left[least] = False
+        row, diagonal = inverse[least].copy(), inverse[least, least]
+        for n in range(len(beta)):
+            if left[n]:
+                share = inverse[n, least] / diagonal
+                beta[n] -= beta[least] * share
+                for m in range(len(beta)):
+                    inverse[n, m] -= share * row[m]
+        beta[least] = 0
+
+
+def _equations(rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix and right side whose solution is the fit of the last column by the others."""
     products = _products(rows, weights)
     gram, right = products[:, :-1], products[:, -1]
     gram[np.diag_indices_from(gram)] += 1e-4 * np.trace(gram) / len(gram) + 1e-6
-    return np.linalg.solve(gram, right)
+    return gram, right
 
 
 def _products(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
