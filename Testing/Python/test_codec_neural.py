@@ -1,5 +1,6 @@
 """The neural codec: the contract of every codec, its exactness, and real volumes."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -170,8 +171,21 @@ def test_rounds_keep_what_they_have_where_nothing_new_comes():
         samples.residuals[:] = len(samples)
         return samples
 
-    rounds, rng = Rounds(draw, 2), np.random.default_rng(0)
-    assert [rounds.batch(1, rng).residuals[0] for _ in range(8)] == [1, 1, 2, 2, 2, 2, 3, 3]
+    rng = np.random.default_rng(0)
+    with ThreadPoolExecutor(1) as pool:
+        rounds = Rounds(draw, 4, 2, pool)
+        assert [rounds.batch(1, rng).residuals[0] for _ in range(10)] == [1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
+
+
+def test_every_sample_of_a_round_is_taken_before_any_is_taken_again():
+    samples = Samples.empty(10, 1)
+    samples.residuals[:] = np.arange(10)
+    with ThreadPoolExecutor(1) as pool:
+        rounds = Rounds(lambda: samples, 1, 100, pool)
+        taken = np.concatenate([rounds.batch(4, np.random.default_rng(seed)).residuals for seed in range(10)])
+    assert len(np.unique(taken[:8])) == 8
+    assert np.array_equal(np.bincount(taken.astype(int)), np.full(10, 4))
+    assert not np.array_equal(taken[:10], np.arange(10))
 
 
 @pytest.mark.parametrize("max_error", [1, 2, 5])

@@ -61,9 +61,10 @@ MIN_STEPS = 20
 
 PRESETS = {
     "default": Preset("small files at a practical speed", "default", ((5, 3), (3, 3), (1, 1)), 30, 14, (64, 64, 32), 12,
-                      200_000, 1500, 1024, 1, 400_000, 1500),
+                      200_000, 3000, 1536, 6, 400_000, 1500),
     "fast": Preset("the fastest of the neural presets", "fast", ((3, 2), (2, 2)), 18, 6, (32, 16), 8,
                    100_000, 0, 0, 0, 0, 1),
     "small": Preset("the smallest files; the encoder adapts the network to the volume for a minute or two", "small",
-                    ((6, 4), (4, 4), (2, 2), (0, 0)), 40, 24, (128, 64, 64), 16, 400_000, 16000, 1024, 5, 700_000, 160),
+                    ((6, 4), (4, 4), (2, 2), (0, 0)), 40, 24, (128, 64, 64), 16, 400_000,
+                     16000, 1024, 10, 350_000, 160),
 }

@@ -8,6 +8,7 @@ nothing else of the training ever reaches a decoder.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -71,25 +72,49 @@ class Samples:
 class Rounds:
     """Samples of which `batch` takes new ones now and then: more of a volume is seen than is held in memory.
 
+    The next ones are drawn in a thread while the present ones are trained on.
+
     Parameters
     ----------
     draw : callable
         Returns new samples; where it has none, the former stay.
+    n_rounds : int
+        How often it is called at most.
     batches : int
         How many batches are taken of each.
+    pool : executor
+        For `draw`.
     """
 
-    def __init__(self, draw: Callable[[], Samples], batches: int):
-        self._draw, self._batches = draw, batches
-        self.samples, self._left = draw(), batches
+    def __init__(self, draw: Callable[[], Samples], n_rounds: int, batches: int, pool: Executor):
+        self._draw, self._batches, self._pool = draw, batches, pool
+        self._rng = np.random.default_rng(0)
+        self.samples, self._draws_left = self._shuffled(), n_rounds - 1
+        self._begin()
+
+    def _shuffled(self) -> Samples:
+        """New samples in an order by chance; the same input of all lies together, as training reads them."""
+        drawn = self._draw()
+        drawn = drawn.take(self._rng.permutation(len(drawn)))
+        drawn.inputs = np.asfortranarray(drawn.inputs)
+        return drawn
+
+    def _begin(self) -> None:
+        self._left, self._taken = self._batches, 0
+        self._following = self._pool.submit(self._shuffled) if self._draws_left else None
+        self._draws_left -= 1
 
     def batch(self, n: int, rng: np.random.Generator) -> Samples:
-        """`n` of the present ones by chance."""
-        if not self._left:
-            drawn, self._left = self._draw(), self._batches
+        """The next `n` of the present ones, which come in turn; `rng` is not needed."""
+        if not self._left and self._following:
+            drawn = self._following.result()
             self.samples = drawn if len(drawn) else self.samples
+            self._begin()
         self._left -= 1
-        return self.samples.batch(n, rng)
+        first, self._taken = self._taken, (self._taken + n) % len(self.samples)
+        if first + n <= len(self.samples):
+            return self.samples.take(slice(first, first + n))
+        return self.samples.take(np.arange(first, first + n) % len(self.samples))
 
 
 def initial_weights(sizes: list[int], rng: np.random.Generator) -> list[np.ndarray]:

@@ -7,6 +7,7 @@ encoder: what changes is rounded to coarse steps and travels in the stream.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from .network import WEIGHT_ONE, IntegerNetwork
 from .presets import Preset
 from .training import Rounds, code_length, to_float, to_integer, train
 
-LARGE = 8_000_000
+LARGE = 1_000_000
 COARSE, FINE = 6, 4
 """Changes are whole multiples of so many 1/128, in volumes below LARGE voxels and in others."""
 
@@ -33,12 +34,13 @@ def tune(base: IntegerNetwork, sampler: InputSampler, steps: int, settings: Pres
     """
     voxels = min(settings.round_voxels, sampler.n_voxels)
     n_rounds = settings.rounds if sampler.n_voxels > voxels else 1
-    rounds = Rounds(lambda: sampler.draw(voxels), -(-steps // n_rounds))
-    if len(rounds.samples) < _FEWEST:
-        return base
-    start = to_float(base)
-    quantum = (COARSE if sampler.n_voxels < LARGE else FINE) / WEIGHT_ONE
-    tuned = to_integer(train(start, rounds, steps, settings.tuning_batch, _RATE, 1, progress, quantum))
+    with ThreadPoolExecutor(1) as pool:
+        rounds = Rounds(lambda: sampler.draw(voxels), n_rounds, -(-steps // n_rounds), pool)
+        if len(rounds.samples) < _FEWEST:
+            return base
+        start = to_float(base)
+        quantum = (COARSE if sampler.n_voxels < LARGE else FINE) / WEIGHT_ONE
+        tuned = to_integer(train(start, rounds, steps, settings.tuning_batch, _RATE, 1, progress, quantum))
     some = rounds.samples.batch(_WEIGHED, np.random.default_rng(1))
     gain = code_length(start, some) - code_length(to_float(tuned), some)
     return tuned if gain * sampler.n_voxels * sampler.rough_share > 8 * len(pack_change(tuned, base)) else base
