@@ -5,8 +5,9 @@
 A number in the source of a codec, of the entropy stage or of the sample maps grows by one, in a process of its own.
 Then the fixtures are decoded and encoded again and the corpus is decoded; what that does not notice is given to the
 unit tests of the module. What nothing notices is named. A number in a compiled loop is tried with that loop compiled
-anew, all others with NumPy. Left out is what only chooses among encodings (the modules and functions in `CHOICES`:
-changing it makes other files, and no wrong ones) and what needs PyTorch.
+anew; all others with NumPy, and where nothing notices, once more with the compiled loops of the same module, which may
+use it. Left out is what only chooses among encodings (the modules and functions in `CHOICES`: changing it makes other
+files, and no wrong ones) and what needs PyTorch.
 """
 
 from __future__ import annotations
@@ -165,6 +166,8 @@ def main() -> int:
             lines, results = path.read_text().splitlines(), Counter()
             for node, in_loop in list(numbers(path, options.named))[::options.every]:
                 result = who_notices(path, node, in_loop, options.unit_tests)
+                if result == "nobody" and not in_loop and "@compiled" in "\n".join(lines):
+                    result = who_notices(path, node, True)
                 results[result] += 1
                 if result == "nobody":
                     text = lines[node.lineno - 1]

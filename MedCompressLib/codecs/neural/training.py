@@ -159,7 +159,7 @@ def code_length(layers: list[np.ndarray], samples: Samples) -> float:
         part = samples.take(slice(start, start + 8192))
         activations = _room(layers, len(part))
         _forward(layers, part.inputs, activations)
-        total += float(_loss(activations[-1], part)[0].sum())
+        total += float(_bits(activations[-1], part).sum())
     return total / max(len(samples), 1)
 
 
@@ -193,8 +193,7 @@ def train(layers: list[np.ndarray], samples: Samples | Rounds, steps: int, batch
         part = samples.batch(batch, rng)
         rounded = _rounded(layers, start, quantum)
         _forward(rounded, part.inputs, activations)
-        _, slope = _loss(activations[-1], part)
-        gradients = _backward(rounded, activations, slope / batch)
+        gradients = _backward(rounded, activations, _slope(activations[-1], part) / batch)
         schedule = 1.0 if constant_rate else 0.5 * (1 + np.cos(np.pi * step / steps))
         now = rate * min(1.0, (step + 1) / 100) * schedule + 1e-6
         correction = np.sqrt(1 - beta2 ** (step + 1)) / (1 - beta1 ** (step + 1))
@@ -250,20 +249,27 @@ def _backward(layers: list[np.ndarray], activations: list[np.ndarray], slope: np
     return gradients[::-1]
 
 
-def _loss(outputs: np.ndarray, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
-    """Bits of each voxel, and their slopes along the two outputs (in nats)."""
-    shift, octaves = outputs
-    octaves = np.clip(octaves, -8, 8)
-    per_width = np.exp2(-octaves)
-    z = (samples.residuals - shift) * per_width
-    half = samples.half_bins * per_width
+def _bits(outputs: np.ndarray, samples: Samples) -> np.ndarray:
+    """Bits of each voxel."""
+    z, half, _ = _scaled(outputs, samples)
+    return -(_log_sigmoid(z + half) + _log_sigmoid(half - z) + np.log(-np.expm1(-2 * half))) / _LN2
+
+
+def _slope(outputs: np.ndarray, samples: Samples) -> np.ndarray:
+    """Slopes of the code lengths along the two outputs, in nats: (2, n)."""
+    z, half, per_width = _scaled(outputs, samples)
     upper, lower = _sigmoid(z + half), _sigmoid(z - half)
     gap = np.exp(-2 * half)
-    nats = -(_log_sigmoid(z + half) + _log_sigmoid(half - z) + np.log(-np.expm1(-2 * half)))
     along_z = upper + lower - 1
     along_half = -((1 - upper) + lower + 2 * gap / np.maximum(1 - gap, 1e-12))
-    slope = np.stack([-along_z * per_width, -_LN2 * (along_z * z + along_half * half)])
-    return nats / _LN2, slope.astype(np.float32)
+    return np.stack([-along_z * per_width, -_LN2 * (along_z * z + along_half * half)]).astype(np.float32)
+
+
+def _scaled(outputs: np.ndarray, samples: Samples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Residual and half a voxel value in widths of the distribution, and what one is in these."""
+    shift, octaves = outputs
+    per_width = np.exp2(-np.clip(octaves, -8, 8))
+    return (samples.residuals - shift) * per_width, samples.half_bins * per_width, per_width
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
