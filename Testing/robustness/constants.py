@@ -164,9 +164,10 @@ def main() -> int:
             if path.name in CHOICES:
                 continue
             lines, results = path.read_text().splitlines(), Counter()
+            has_loops = "@compiled" in lines
             for node, in_loop in list(numbers(path, options.named))[::options.every]:
                 result = who_notices(path, node, in_loop, options.unit_tests)
-                if result == "nobody" and not in_loop and "@compiled" in "\n".join(lines):
+                if result == "nobody" and has_loops and not in_loop:
                     result = who_notices(path, node, True)
                 results[result] += 1
                 if result == "nobody":
