@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from .codecs.neural.blas import one_thread_blas
+from .codecs.blas import one_thread_blas
 from .codecs.neural.experts import fit_experts
 from .codecs.neural.fitting import sample_slices, sample_taps
 from .codecs.neural.model_file import Model, pack_model, shipped_model

@@ -32,7 +32,6 @@ from .tables import (
     GivenTable,
     Table,
     code_of_count,
-    fit_shift,
     fit_table,
 )
 from .varint import ByteReader, write_signed, write_varint
@@ -265,11 +264,9 @@ def _given_table(given: Given, group: int) -> GivenTable:
 
 def _choose_table(values: np.ndarray, given: GivenTable | None) -> tuple[Table, int]:
     """The cheapest table for a group, and how many low bits of its values are stored outside it."""
-    shift = fit_shift(values)
-    high = values >> shift if shift else values
-    own = fit_table(high)
+    own, shift = fit_table(values)
     if given is not None and len(values) <= _FEW:
-        own_bits = own.cost + own.bits(high) + shift * len(values)
+        own_bits = own.cost + own.bits(values >> shift) + shift * len(values)
         if given.bits(values >> given.shift) + given.shift * len(values) < own_bits:
             return given, given.shift
     return own, shift

@@ -35,7 +35,7 @@ class TableRows:
         self._counts = counts
         self.lows = np.array(lows, np.int32)
         self.starts = np.cumsum([0, *(len(row) + 1 for row in counts)])
-        self.lefts = lefts_of(counts)
+        self.lefts = np.concatenate([lefts_of(row) for row in counts])
 
     @cached_property
     def models(self) -> list:

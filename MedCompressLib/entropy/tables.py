@@ -28,6 +28,7 @@ TOTAL_BITS = 24
 
 _ENTRY_BITS = 2.0     # about what one more entry costs in the coded table
 _HEAD_BITS = 24.0     # shift, low and size
+_FAR = MAX_TABLE_SIZE // 2
 _SAMPLE = 1 << 15      # so many values tell the spread of a group well enough
 _ESCAPE_BITS = 6.0    # about what an escaped symbol costs more than one that is in the table
 
@@ -104,18 +105,17 @@ class Table:
 
     def lefts(self) -> np.ndarray:
         """The first quantile of each index, then 2**TOTAL_BITS, as that model has them; uint64."""
-        return lefts_of([self.counts])
+        return lefts_of(self.counts)
 
 
-def lefts_of(tables: list[np.ndarray]) -> np.ndarray:
-    """`Table.lefts` of tables of such counts, one after the other."""
-    sizes = np.array([len(counts) for counts in tables])
-    ends = np.cumsum(sizes)
-    counts, first = np.concatenate(tables), np.repeat(ends - sizes, sizes)
-    below = np.cumsum(counts) - counts
-    scale = ((1 << TOTAL_BITS) - sizes) / np.add.reduceat(counts, ends - sizes)
-    lefts = np.floor((below - below[first]) * np.repeat(scale, sizes)) + (np.arange(len(counts)) - first)
-    return np.insert(lefts.astype(np.uint64), ends, 1 << TOTAL_BITS)
+def lefts_of(counts: np.ndarray) -> np.ndarray:
+    """`Table.lefts` of a table of such counts."""
+    ends = np.cumsum(counts)
+    scale = ((1 << TOTAL_BITS) - len(counts)) / ends[-1]
+    lefts = np.empty(len(counts) + 1, np.uint64)
+    lefts[0], lefts[-1] = 0, 1 << TOTAL_BITS
+    lefts[1:-1] = np.floor(ends[:-1] * scale) + np.arange(1, len(counts))
+    return lefts
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class CountTable(Table):
 class GivenTable(Table):
     """A table that both sides know without sending it.
 
-    `shift` low bits of every symbol are stored outside it, as with `fit_shift`.
+    `shift` low bits of every symbol are stored outside it, as with `fit_table`.
     """
 
     low: int
@@ -147,29 +147,31 @@ class GivenTable(Table):
     shift: int
 
 
-def fit_shift(values: np.ndarray) -> int:
-    """How many low bits of `values` (int32, not empty) are better stored as they are, outside any table.
+def fit_table(values: np.ndarray) -> tuple[CountTable, int]:
+    """The table that makes `values` (int32, not empty) and the table itself cheapest, and how many low bits of them are
+    better stored as they are, outside it."""
+    stride = -(-len(values) // _SAMPLE)
+    found, counts = _histogram(values[::stride])
+    shift = _fit_shift(found, counts)
+    if stride > 1 or found[-1] - found[0] >> shift >= _FAR:
+        found, counts = _reachable_histogram(values >> shift if shift else values)
+    elif shift:
+        found, counts = _shifted(found, counts, shift)
+    begin, end = _dearest_interval(found, counts)
+    kept = np.zeros(int(found[end - 1] - found[begin]) + 2, np.int64)
+    kept[found[begin:end] - found[begin]] = counts[begin:end]
+    kept[-1] = len(values) - kept.sum()
+    return CountTable(int(found[begin]), code_of_count(kept)), shift
 
-    Where a distribution is much wider than 2**shift its low bits are as good as random, and a table over the upper
-    bits alone is 2**shift times shorter. The candidate comes from the spread, assuming a Laplace distribution (a bin
-    of width w times the scale loses about 0.06 w**2 bits); the decision from the two empirical code lengths, so that a
-    comb-like histogram keeps its bits.
-    """
-    found, counts = _histogram(values[::-(-len(values) // _SAMPLE)])
-    total = int(counts.sum())
-    median = found[np.searchsorted(np.cumsum(counts), total // 2, side="right")]
-    spread = int((counts * np.abs(found - median)).sum()) / total
-    if spread < 8:
-        return 0
-    shifts = np.arange(int(np.log2(spread)))
-    bins = spread / 2.0**shifts
-    best = int(np.argmin(0.06 * total / bins**2 + 8 * _ENTRY_BITS * bins))
-    if best:
-        upper = found >> best
-        shifted = np.add.reduceat(counts, np.flatnonzero(np.diff(upper, prepend=upper[0] - 1)))
-        if best * total + _code_length(shifted) < _code_length(counts):
-            return best
-    return 0
+
+def _reachable_histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """That of the values that one table can cover, around their median; of a value that does not occur if there are
+    none."""
+    first, last = int(values.min()), int(values.max())
+    if last - first >= _FAR:
+        first = max(first, int(np.median(values[:1000])) - _FAR)
+        values = values[(values >= first) & (values < first + MAX_TABLE_SIZE)]
+    return _histogram(values) if len(values) else (np.array([first]), np.zeros(1, np.int64))
 
 
 def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -183,30 +185,46 @@ def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found + low, counts[found]
 
 
+def _fit_shift(found: np.ndarray, counts: np.ndarray) -> int:
+    """How many low bits of the values with this histogram are better stored as they are, outside any table.
+
+    Where a distribution is much wider than 2**shift its low bits are as good as random, and a table over the upper
+    bits alone is 2**shift times shorter. The candidate comes from the spread, assuming a Laplace distribution (a bin
+    of width w times the scale loses about 0.06 w**2 bits); the decision from the two empirical code lengths, so that a
+    comb-like histogram keeps its bits.
+    """
+    if found[-1] - found[0] < 8:
+        return 0
+    below = np.cumsum(counts)
+    total = int(below[-1])
+    median = found[np.searchsorted(below, total // 2, side="right")]
+    spread = int(counts @ np.abs(found - median)) / total
+    if spread < 8:
+        return 0
+    shifts = np.arange(int(np.log2(spread)))
+    bins = spread / 2.0**shifts
+    best = int(np.argmin(0.06 * total / bins**2 + 8 * _ENTRY_BITS * bins))
+    if best and best * total + _code_length(_shifted(found, counts, best)[1]) < _code_length(counts):
+        return best
+    return 0
+
+
+def _shifted(found: np.ndarray, counts: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """The histogram of the values without so many of their low bits."""
+    upper = found >> shift
+    begins = np.flatnonzero(np.diff(upper, prepend=upper[0] - 1))
+    return upper[begins], np.add.reduceat(counts, begins)
+
+
 def _code_length(counts: np.ndarray) -> float:
     return float((counts * np.log2(counts.sum() / counts)).sum()) + _ENTRY_BITS * len(counts)
 
 
-def fit_table(values: np.ndarray) -> CountTable:
-    """The table that makes `values` (int32, not empty) and the table itself cheapest.
-
-    The interval is the one that maximises (bits saved by not escaping) - (bits of its entries): a largest-sum
-    subarray over the histogram.
-    """
-    first, last = int(values.min()), int(values.max())
-    inside = values
-    if last - first >= MAX_TABLE_SIZE // 2:
-        first = max(first, int(np.median(values[:1000])) - MAX_TABLE_SIZE // 2)
-        last = min(last, first + MAX_TABLE_SIZE - 1)
-        inside = values[(values >= first) & (values <= last)]
-    histogram = np.bincount(np.subtract(inside, first, dtype=np.intp), minlength=1)
-    gain = np.concatenate([[0.0], np.cumsum(_ESCAPE_BITS * histogram - _ENTRY_BITS)])
-    lowest = np.minimum.accumulate(gain)
-    end = int(np.argmax(gain - lowest))
-    if end == 0:                                     # only lone values far apart: keep one so that the table is valid
-        begin, end = int(np.argmax(histogram)), int(np.argmax(histogram)) + 1
-    else:
-        begin = int(np.argmin(gain[:end]))
-    kept = histogram[begin:end]
-    escaped = len(values) - int(kept.sum())
-    return CountTable(first + begin, code_of_count(np.append(kept, escaped)))
+def _dearest_interval(found: np.ndarray, counts: np.ndarray) -> tuple[int, int]:
+    """Which stretch of a histogram a table covers best: the one that maximises (bits saved by not escaping) - (bits of
+    its entries), a largest-sum subarray."""
+    saved = np.cumsum(_ESCAPE_BITS * counts)
+    before = saved - _ESCAPE_BITS * counts - _ENTRY_BITS * (found - found[0])
+    gain = saved - _ENTRY_BITS * (found - found[0] + 1) - np.minimum.accumulate(before)
+    last = int(np.argmax(gain))
+    return int(np.argmin(before[:last + 1])), last + 1

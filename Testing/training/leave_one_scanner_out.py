@@ -20,8 +20,8 @@ import numpy as np
 from shipped_models import BATCH, RATE, samples_of
 
 from MedCompressLib import read
+from MedCompressLib.codecs.blas import one_thread_blas
 from MedCompressLib.codecs.neural import NeuralCodec
-from MedCompressLib.codecs.neural.blas import one_thread_blas
 from MedCompressLib.codecs.neural.model_file import Model
 from MedCompressLib.codecs.neural.network import IntegerNetwork
 from MedCompressLib.codecs.neural.presets import PRESETS

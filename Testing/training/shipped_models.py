@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from MedCompressLib import read
-from MedCompressLib.codecs.neural.blas import one_thread_blas
+from MedCompressLib.codecs.blas import one_thread_blas
 from MedCompressLib.codecs.neural.experts import fit_experts
 from MedCompressLib.codecs.neural.fitting import InputSampler, sample_taps
 from MedCompressLib.codecs.neural.model_file import SHIPPED, Model, pack_model, unpack_model

@@ -20,7 +20,7 @@ from ...entropy import GroupDecoder, encode_groups
 from ...errors import FormatError, UnsupportedError
 from ...quality import SampleBound
 from .. import Codec, Progress
-from ..neural.blas import one_thread_blas
+from ..blas import one_thread_blas
 from .model_file import shipped_network
 from .neighbourhood import NEIGHBOURHOODS, Canvas, decoding_order
 from .network import LeakyNetwork

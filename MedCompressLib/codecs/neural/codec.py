@@ -20,8 +20,8 @@ from ...entropy.varint import ByteReader, write_varint
 from ...errors import FormatError, UnsupportedError
 from ...quality import MAX_ERROR, SampleBound
 from .. import Codec, Progress
+from ..blas import one_thread_blas
 from . import loops
-from .blas import one_thread_blas
 from .bounded import quantise, reconstruct
 from .experts import fit_experts, pack_experts, unpack_experts
 from .fitting import InputSampler, sample_taps

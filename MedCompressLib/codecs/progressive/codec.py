@@ -14,6 +14,7 @@ from ...entropy import GroupDecoder, encode_groups
 from ...entropy.varint import ByteReader, write_varint
 from ...errors import FormatError
 from .. import Codec, Progress
+from ..blas import one_thread_blas
 from ..wavelet import lifting
 from ..wavelet.codec import WaveletCodec
 from ..wavelet.contexts import Weights
@@ -56,6 +57,7 @@ class ProgressiveCodec(Codec):
         self._dtype = np.int32 if maximum < 1 << 16 else np.int64
 
     @classmethod
+    @one_thread_blas()
     def fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, spacing: tuple[float, float, float],
             progress: Progress | None = None) -> ProgressiveCodec:
         cls.check_preset(preset)

@@ -17,6 +17,7 @@ from ...entropy.varint import ByteReader, write_varint
 from ...errors import FormatError
 from ...quality import MAX_ERROR, MAX_REGIONS, SampleBound, SampleStep
 from .. import Codec, Progress
+from ..blas import one_thread_blas
 from . import lifting, rate_distortion
 from .bounded import coarse, coarse_maximum, fine
 from .contexts import LOW_GROUP, N_GROUPS, WEIGHT_BITS, Known, Weights, predict, term_counts
@@ -80,6 +81,7 @@ class WaveletCodec(Codec):
         self._dtype = np.int32 if largest < 1 << 16 and quantiser is None else np.int64
 
     @classmethod
+    @one_thread_blas()
     def fit(cls, slabs: Sequence[np.ndarray], maximum: int, preset: str, spacing: tuple[float, float, float],
             progress: Progress | None = None, quality: SampleBound | SampleStep | None = None) -> WaveletCodec:
         cls.check_preset(preset)
@@ -179,6 +181,7 @@ class WaveletCodec(Codec):
                 np.zeros(n_mean, np.int32), np.append(np.full(n_spread - 1, 40, np.int32), 1 << WEIGHT_BITS))
         return codec
 
+    @one_thread_blas()
     def fit_regions(self, slab: np.ndarray, regions: np.ndarray) -> None:
         layer = self._layer(self.decode(self.encode(slab), slab.shape), regions)
         layer.fit(slab)

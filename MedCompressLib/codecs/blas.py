@@ -1,4 +1,4 @@
-"""Keep the BLAS behind NumPy to one thread while the codec runs.
+"""Keep the BLAS and LAPACK behind NumPy to one thread while a codec runs.
 
 Its products are small and many, and slabs are worked on by several threads already: threads inside a product would
 only wait for each other. NumPy has no switch for this, so the OpenBLAS that its wheels carry is asked directly; with
