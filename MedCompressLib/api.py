@@ -62,7 +62,8 @@ def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", pres
         regions `roi`, with any codec. `info` says what was reached.
     roi : RegionOfInterest, optional
         Regions with bounds of their own, as a rule 0; `quality` counts for the rest, which `NearLossless(0)` keeps
-        exact.
+        exact. With the codec progressive the slabs that hold them come first in the file, after a coarse view of
+        all; then no `quality` is needed.
     model : path, optional
         A model file that `MedCompressLib.training.train` wrote, for the codec neural to start from. What decoding needs
         of it travels in the result.
@@ -144,7 +145,7 @@ def preview(data: Source, reduction: int = 0, budget: int | float | None = None,
     -------
     Volume
         Its matrix belongs to its size. Unless it is exact, which it is with all bytes and no reduction,
-        `metadata["preview"]` says of how many bytes it was made.
+        `metadata["preview"]` says of how many bytes it was made, and which slices are exact all the same.
 
     Raises
     ------

@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
                       help="with --roi: all voxels around the regions become V, in stored units")
     compress.add_argument("--roi", type=Path, metavar="LABELS",
                           help="label map on the volume's grid: what has a label comes back exactly, and one of the "
-                               "options above is for the rest")
+                               "options above is for the rest. A file of the codec progressive begins with its slabs")
     compress.add_argument("--margin", type=float, default=0.0, metavar="MM",
                           help="by how much the regions of --roi grow")
     compress.add_argument("--model", type=Path, metavar="FILE",
@@ -255,8 +255,9 @@ def _regions(options: argparse.Namespace, quality: Quality | None, volume: LazyV
     from .errors import UnsupportedError
     from .roi import RegionOfInterest
 
-    if quality is None:
-        raise UnsupportedError("With --roi, say what becomes of the rest: --max-error, a target or --background.")
+    if quality is None and options.codec != "progressive":
+        raise UnsupportedError("With --roi, say what becomes of the rest: --max-error, a target or --background; or "
+                               "use --codec progressive, whose files begin with the regions.")
     labels = api.read(options.roi)
     regions = RegionOfInterest(labels.voxels, margin=options.margin)
     k, j, i = labels.shape
@@ -330,6 +331,8 @@ def _preview(options: argparse.Namespace) -> int:
     mark = volume.metadata.get(MARK)
     api.write(options.output, volume, overwrite=options.force)
     what = "exact" if mark is None else f"PREVIEW from {mark['bytes']} of {mark['file_bytes']} bytes"
+    if mark and mark["exact_slices"]:
+        what += f"; exact slices: {', '.join(f'{first} to {last}' for first, last in mark['exact_slices'])}"
     print(f"{options.output}: {shape_text(volume.shape)} voxels of {volume.dtype}, {what}.")
     return DONE
 

@@ -8,7 +8,8 @@
     slabs        payload and residue of each, in the order of their numbers
 
 With several layers, the payload of a slab is cut into *chunks*, one for each layer. The first layer of all slabs comes
-first, then the second; after the last come the residues. So the beginning of a file tells something of every slab.
+first, then the second; after the last come the residues. So the beginning of a file tells something of every slab. The
+header may name slabs whose later layers come before those of all others.
 
 Knows sections and checksums and nothing of voxels or codecs. Guarantees: a `Reader` takes no memory for a length before
 it has held it against the size of the file and a limit; every section has passed its CRC-32C when it is returned, a
@@ -114,6 +115,7 @@ class Writer:
         self._file = file
         self._matrix = [float(number) for number in ijk_to_ras.ravel()]
         self._header = header.to_json()
+        self._order = header.chunk_order()
         self._metadata = _deflate(metadata)
         self._model = model
         count = len(header.grid)
@@ -160,13 +162,12 @@ class Writer:
         self._write(fixed, _CRC.pack(crc32c(fixed)), at=0)
 
     def _write_layers(self) -> None:
-        chunks = [slab.chunks for slab in self._kept]
-        for number, layer in enumerate(zip(*chunks, strict=True)):
-            if number == 0:
-                self._index["offset"] = self._offset + np.cumsum([0, *map(len, layer[:-1])])
-            self._chunks[number] = [(len(chunk), crc32c(chunk)) for chunk in layer]
-            self._write(*layer)
-            self._offset += sum(map(len, layer))
+        layers = list(zip(*(slab.chunks for slab in self._kept), strict=True))
+        self._chunks[:] = [[(len(chunk), crc32c(chunk)) for chunk in layer] for layer in layers]
+        self._index["offset"] = self._offset + np.cumsum([0, *map(len, layers[0][:-1])])
+        ordered = [layers[number // len(self._kept)][number % len(self._kept)] for number in self._order]
+        self._write(*ordered)
+        self._offset += sum(map(len, ordered))
         self._write(*(slab.residue for slab in self._kept))
         self._offset += sum(len(slab.residue) for slab in self._kept)
 
@@ -319,14 +320,16 @@ class Reader:
         if layered:
             chunks = chunks.reshape(self.header.layers, len(self.grid))
             self._chunk_lengths, self._chunk_crcs = chunks["length"].astype(np.uint64), chunks["crc32c"]
-            parts = np.concatenate([self._chunk_lengths.ravel(), residues])
+            order = self.header.chunk_order()
+            parts = np.concatenate([self._chunk_lengths.ravel()[order], residues])
         else:
             self._chunk_lengths = payloads[np.newaxis]
             parts = np.stack([payloads, residues], 1).ravel()
         ends = np.uint64(self.slabs_start) + np.cumsum(parts, dtype=np.uint64)
         starts = ends - parts
         if layered:
-            self._chunk_offsets = starts[:chunks.size].reshape(chunks.shape)
+            self._chunk_offsets = np.empty(chunks.shape, np.uint64)
+            self._chunk_offsets.ravel()[order] = starts[:chunks.size]
             self._residue_offsets = starts[chunks.size:]
         else:
             self._chunk_offsets, self._residue_offsets = starts[np.newaxis, ::2], starts[1::2]

@@ -24,7 +24,7 @@ from .codecs import Codec, Progress, codec_ids, get_codec
 from .codecs.raw import RawCodec
 from .container import CODED, VERBATIM, StoredSlab, Writer
 from .errors import UnsupportedError
-from .header import Header, check_grid
+from .header import First, Header, check_grid
 from .lazy import LazyArray, LazyVolume
 from .lossy_slabs import fit_regions, prove
 from .quality import ConstantBackground, Quality, Target
@@ -118,7 +118,8 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
         Lossless without it. With one of the first two the coded slabs are kept in memory until the last one is done,
         because the header before them says what was reached.
     roi : RegionOfInterest, optional
-        Where other bounds than that of `quality` count, or what it leaves as it is.
+        Where other bounds than that of `quality` count, or what it leaves as it is; what a file with layers begins
+        with.
     model : bytes, optional
         A model file for the codec "neural" to start from.
 
@@ -127,7 +128,7 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     UnsupportedError
         No such codec or preset, the volume is beyond a limit of the format, or codec or volume cannot have the quality.
     """
-    told = {"kind": "lossless"}
+    told, first = {"kind": "lossless"}, roi
     if isinstance(quality, ConstantBackground):
         volume, reached = with_constant_background(volume, roi, quality.value)
         if reached["changed_voxels"]:
@@ -144,15 +145,18 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
         if _encode_bounded_volume(volume, voxels, file, codec, preset, threads, progress, quality.max_error, roi,
                                   model):
             return
-    elif roi is not None:
+    elif roi is not None and not (codec in codec_ids() and get_codec(codec).previews):
         raise UnsupportedError("A region of interest needs a quality for what lies outside, as in "
-                               "quality=NearLossless(20); without it everything is lossless.")
-    _encode_exactly(volume, voxels, file, codec, preset, threads, progress, model, told)
+                               "quality=NearLossless(20), or the codec 'progressive', whose files begin with it; "
+                               "without both everything is lossless.")
+    _encode_exactly(volume, voxels, file, codec, preset, threads, progress, model, told, first)
 
 
 def _encode_exactly(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, file: BinaryIO, codec: str,
-                    preset: str | None, threads: int, progress: Progress, model: bytes | None, told: dict) -> None:
-    """Write a file that decodes to these very voxels, and says `told` of their quality."""
+                    preset: str | None, threads: int, progress: Progress, model: bytes | None, told: dict,
+                    first: RegionOfInterest | None = None) -> None:
+    """Write a file that decodes to these very voxels, and says `told` of their quality; where it has layers, with the
+    slabs of a region first."""
     codec_class, preset = chosen(codec, preset, voxels, model)
     grid = SlabGrid.choose(voxels.shape, codec_class.slab_slices)
     check_grid(grid, UnsupportedError)  # before any work is done
@@ -163,11 +167,13 @@ def _encode_exactly(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray,
     fitted = codec_class.fit(mapped, samples.maximum, preset, volume.spacing,
                              lambda fraction: progress(_FITTED * fraction), **_model_option(model))
     raw = RawCodec.for_maximum(samples.maximum)
+    groups = _slabs_of(first, grid, volume.spacing) if first and codec_class.previews else ()
 
     def write(codec: Codec, preset: str) -> bool:
         """Write the whole file with this codec; whether that pays, so that "raw" would not be smaller."""
         header = Header(volume.shape, volume.dtype, volume.axes, volume.sequence, codec.codec_id, codec.get_config(),
-                        preset, samples.get_config(), told, grid.frames, grid.slices, codec.n_layers)
+                        preset, samples.get_config(), told, grid.frames, grid.slices, codec.n_layers,
+                        First(codec.overview_layers, groups) if groups and codec.n_layers > 1 else None)
         writer = Writer(file, header, volume.ijk_to_ras, volume.metadata, codec.model)
         gained = -len(codec.model)
         digests = np.empty((*voxels.shape[:2], 32), dtype=np.uint8)
@@ -201,6 +207,18 @@ def is_simple(length: int, n_voxels: int) -> bool:
     more than what it saves.
     """
     return length < n_voxels // 8 + (1 << 14)
+
+
+def _slabs_of(regions: RegionOfInterest, grid: SlabGrid,
+              spacing: tuple[float, float, float]) -> tuple[tuple[int, ...], ...]:
+    """The slabs that hold voxels of each priority, the highest first, each slab once."""
+    left = {number: grid.ranges(number)[1] for number in range(len(grid))}
+    groups = []
+    for slices in regions.slices_by_priority(grid.shape[1:], spacing):
+        groups.append(tuple(number for number, part in left.items() if slices[part].any()))
+        for number in groups[-1]:
+            del left[number]
+    return tuple(filter(None, groups))
 
 
 def _model_option(model: bytes | None) -> dict[str, bytes]:

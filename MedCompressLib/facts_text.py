@@ -64,6 +64,9 @@ def volume_rows(facts: dict) -> dict[str, str]:
         "slabs": f"{slabs['count']} of {slabs['frames']} frames x {slabs['slices']} slices",
         "SHA-256": facts["voxel_sha256"],
     }
+    if "first_slices" in facts:
+        rows["begins with"] = "slices " + ", then ".join(
+            ", ".join(f"{first} to {last}" for first, last in group) for group in facts["first_slices"])
     if facts["sequence"]:
         sequence = facts["sequence"]
         unit = sequence["unit"] or "no unit"

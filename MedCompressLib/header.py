@@ -10,6 +10,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,21 @@ CHUNK_LIMIT = 1 << 22
 _DTYPE_NAMES = {dtype.name: dtype for dtype in DTYPES}
 # A JSON string, also one that is never closed, so that each byte is looked at once.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+
+
+class First(NamedTuple):
+    """Slabs whose layers come before those of others.
+
+    Attributes
+    ----------
+    after : int
+        So many layers of all slabs come before them.
+    groups : tuple of tuples of int
+        Numbers of slabs: all layers of the first group's come before those of the second.
+    """
+
+    after: int
+    groups: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,8 @@ class Header:
         Of one slab, see `SlabGrid`.
     layers : int
         In how many layers the payload of a slab stands in the file.
+    first : First, optional
+        Which slabs come first; only with layers.
     """
 
     shape: tuple[int, ...]
@@ -76,6 +94,7 @@ class Header:
     slab_frames: int
     slab_slices: int
     layers: int = 1
+    first: First | None = None
 
     @property
     def components(self) -> int:
@@ -93,6 +112,16 @@ class Header:
     def grid(self) -> SlabGrid:
         """The slabs."""
         return SlabGrid(self.frames_shape, self.slab_frames, self.slab_slices)
+
+    def chunk_order(self) -> np.ndarray:
+        """Which chunk comes when: numbers layer * slabs + slab, in the order of the file."""
+        numbers = np.arange(self.layers * len(self.grid)).reshape(self.layers, -1)
+        if self.first is None:
+            return numbers.ravel()
+        named = [slab for group in self.first.groups for slab in group]
+        groups = [*self.first.groups, np.setdiff1d(np.arange(len(self.grid)), named)]
+        rest = numbers[self.first.after:]
+        return np.concatenate([numbers[:self.first.after].ravel(), *(rest[:, list(group)].ravel() for group in groups)])
 
     def to_json(self) -> bytes:
         """Canonical text: keys sorted, no spaces, UTF-8.
@@ -117,6 +146,8 @@ class Header:
         }
         if self.layers > 1:
             fields["layers"] = self.layers
+        if self.first:
+            fields["first"] = {"after": self.first.after, "slabs": [list(group) for group in self.first.groups]}
         text = dump_json(fields, sort_keys=True)
         if len(text) > HEADER_LIMIT:
             raise UnsupportedError(f"The header takes {len(text)} bytes, more than the {HEADER_LIMIT} that the format "
@@ -148,6 +179,7 @@ class Header:
             slab_frames=_take(slab, "frames", int, "slab"),
             slab_slices=_take(slab, "slices", int, "slab"),
             layers=_take({"layers": 1} | fields, "layers", int, "header"),
+            first=_first(fields["first"]) if "first" in fields else None,
         )
         header._check(FormatError)
         return header
@@ -166,6 +198,19 @@ class Header:
         check_grid(self.grid, error)
         if not 1 <= self.layers <= LAYER_LIMIT or (self.layers > 1 and self.layers * len(self.grid) > CHUNK_LIMIT):
             raise error(f"{self.layers} layers in {len(self.grid)} slabs are beyond the format's limits.")
+        if self.first:
+            slabs = [number for group in self.first.groups for number in group]
+            if (not 1 <= self.first.after < self.layers or not all(self.first.groups)
+                    or len(set(slabs)) != len(slabs) or not all(0 <= number < len(self.grid) for number in slabs)):
+                raise error("The slabs that should come first are not such that the file has them.")
+
+
+def _first(fields: object) -> First:
+    groups = fields.get("slabs") if isinstance(fields, dict) and set(fields) == {"after", "slabs"} else None
+    if (not isinstance(groups, list) or type(fields["after"]) is not int
+            or not all(isinstance(group, list) and all(type(number) is int for number in group) for group in groups)):
+        raise FormatError("The header of the file has no valid 'first'.")
+    return First(fields["after"], tuple(map(tuple, groups)))
 
 
 def _is_quality(quality: dict) -> bool:

@@ -15,7 +15,7 @@ from .container import VERBATIM, VERSION, Reader
 from .decode import SlabDecoder, check_digest
 from .errors import FormatError
 from .progress import Progress, rising
-from .slabs import thread_count
+from .slabs import stretches, thread_count
 from .sources import ARCHIVE, Source, holds_archive, opened
 from .volume import Volume
 
@@ -114,7 +114,9 @@ def info(data: Source, phi: bool = False) -> dict:
         `format_version`, `file_bytes`, `voxel_bytes`, `ratio` (voxel bytes to file bytes), `bits_per_voxel` (of the
         whole file), `codec`, `preset`, `codec_config`, `quality`, `shape`, `axes`, `dtype`, `spacing_mm` (k, j, i),
         `ijk_to_ras`, `sequence`, `samples`, `slabs` (their count, size and how many hold the voxels as they are),
-        `section_bytes`, `voxel_sha256` and `metadata`. Of an archive: `format_version`, `kind` ("archive"),
+        `first_slices` (where a codec with layers was given regions of interest, the first and last of each stretch of
+        slices that come before others, of one priority after the other), `section_bytes`, `voxel_sha256` and
+        `metadata`. Of an archive: `format_version`, `kind` ("archive"),
         `file_bytes`, `files` (their number), `files_bytes`, `files_without_image`, `ratio`, `series`, `volumes`,
         `section_bytes`, and with `phi` also `names`.
 
@@ -152,10 +154,24 @@ def info(data: Source, phi: bool = False) -> dict:
         "samples": header.samples_config,
         "slabs": {"count": len(reader.grid), "frames": header.slab_frames, "slices": header.slab_slices,
                   "stored_verbatim": int(np.count_nonzero(reader.index["storage"] == VERBATIM))},
+        **_first_slices(reader),
         "section_bytes": reader.section_lengths,
         "voxel_sha256": reader.voxel_digest.hex(),
         "metadata": reader.metadata,
     }
+
+
+def _first_slices(reader: Reader) -> dict:
+    """The fact of that name, where it is one."""
+    if reader.header.first is None:
+        return {}
+    found = []
+    for group in reader.header.first.groups:
+        chosen = np.zeros(reader.header.frames_shape[1], bool)
+        for number in group:
+            chosen[reader.grid.ranges(number)[1]] = True
+        found.append(stretches(chosen))
+    return {"first_slices": found}
 
 
 def _each_slab(reader: Reader, decoder: SlabDecoder, threads: int) -> Iterator[tuple[int, np.ndarray | FormatError]]:

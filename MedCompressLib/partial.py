@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from .checksum import combined_digest, slice_digests
 from .codecs import Progress
 from .container import VERBATIM, Reader
 from .decode import SlabDecoder, decode_volume, verbatim_voxels
 from .errors import UnsupportedError
-from .slabs import ordered_map
+from .slabs import ordered_map, stretches
 from .volume import Volume
 
 _BATCH_VOXELS = 1 << 21      # slabs of a small size are decoded together, for fewer steps in Python
@@ -41,8 +42,9 @@ def preview_volume(reader: Reader, reduction: int, budget: int | float | None, t
     Returns
     -------
     Volume
-        `metadata["preview"]` has `reduction`, `bytes` (used), `file_bytes` (of the whole file) and `layers` (how many
-        each slab has at least).
+        `metadata["preview"]` has `reduction`, `bytes` (used), `file_bytes` (of the whole file), `layers` (how many
+        each slab has at least) and `exact_slices`: the first and last of each stretch of slices (k) whose voxels have
+        been held against their digest.
 
     Raises
     ------
@@ -72,6 +74,7 @@ def preview_volume(reader: Reader, reduction: int, budget: int | float | None, t
     scale = 1 << reduction
     small = (-(-rows // scale), -(-columns // scale))
     voxels = np.empty((frames, k_count, *small), reader.header.dtype)
+    exact = np.zeros((frames, k_count), bool)
     codec.prepare(voxels.size * len(layers))             # every layer goes over the voxels of its size once
 
     def decode(numbers: list[int]) -> list[np.ndarray]:
@@ -87,12 +90,15 @@ def preview_volume(reader: Reader, reduction: int, budget: int | float | None, t
     decoded = ordered_map(decode, batches, threads)
     for count, (numbers, parts) in enumerate(zip(batches, decoded, strict=True), 1):
         for number, part in zip(numbers, parts, strict=True):
-            voxels[reader.grid.ranges(number)] = part
+            where = reader.grid.ranges(number)
+            voxels[where] = part
+            exact[where] = (reduction == 0 and len(chosen[number]) == len(layers)
+                            and combined_digest(slice_digests(part))[:8] == reader.index["digest"][number].tobytes())
         progress(count / len(batches))
     matrix = reader.ijk_to_ras.copy()
     matrix[:3, :2] *= scale
     mark = {"reduction": reduction, "bytes": used, "file_bytes": reader.file_length,
-            "layers": min(map(len, chosen))}
+            "layers": min(map(len, chosen)), "exact_slices": stretches(exact.all(axis=0))}
     shape = list(reader.header.shape)
     j = reader.header.axes.index("j")
     shape[j:j + 2] = small
@@ -104,14 +110,16 @@ def preview_volume(reader: Reader, reduction: int, budget: int | float | None, t
 def _choose(reader: Reader, layers: list[int], budget: int) -> tuple[list[list[int]], int]:
     """Which of `layers` of each slab there are bytes for, in the order of the file, and how many bytes that makes."""
     chosen: list[list[int]] = [[] for _ in range(len(reader.grid))]
-    used = reader.slabs_start
-    for layer in layers:
-        for number, taken in enumerate(chosen):
-            length = reader.chunk_length(layer, number)
-            if used + length > budget or not reader.has_chunk(layer, number):
-                return chosen, used
-            taken.append(layer)
-            used += length
+    used, wanted = reader.slabs_start, set(layers)
+    for place in reader.header.chunk_order().tolist():
+        layer, number = divmod(place, len(chosen))
+        if layer not in wanted:
+            continue
+        length = reader.chunk_length(layer, number)
+        if used + length > budget or not reader.has_chunk(layer, number):
+            break
+        chosen[number].append(layer)
+        used += length
     return chosen, used
 
 

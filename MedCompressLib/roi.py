@@ -24,16 +24,20 @@ class RegionOfInterest:
         Allowed error of each label in stored units; labels that are not named are exact (0).
     margin : float
         In mm. Regions grow by it, where that makes the bound tighter.
+    priorities : dict of int to int, optional
+        In a file of the codec "progressive", slabs with labels of a higher priority come first; 0 for labels that are
+        not named. They do not change what is coded.
 
     Raises
     ------
     UnsupportedError
-        Not such an array, or a bound or margin that is no such number.
+        Not such an array, or a bound, margin or priority that is no such number.
     """
 
     labels: np.ndarray
     max_errors: dict[int, int] = field(default_factory=dict)
     margin: float = 0.0
+    priorities: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         labels = self.labels
@@ -45,6 +49,9 @@ class RegionOfInterest:
                                        f"{max_error!r}.")
         if not 0 <= self.margin < np.inf:
             raise UnsupportedError(f"The margin must be a length of 0 mm or more, not {self.margin!r}.")
+        for label, priority in self.priorities.items():
+            if type(priority) is not int:
+                raise UnsupportedError(f"Label {label} needs a whole number as its priority, not {priority!r}.")
 
     def regions(self, shape: tuple[int, int, int], spacing: tuple[float, float, float],
                 background: int | None) -> tuple[np.ndarray, list[int | None]]:
@@ -70,10 +77,7 @@ class RegionOfInterest:
         UnsupportedError
             The labels have another shape than the volume, or there are more than 16 different bounds.
         """
-        if self.labels.shape != tuple(shape):
-            raise UnsupportedError(f"The region of interest has the shape {self.labels.shape}, the volume "
-                                   f"{tuple(shape)}; resample it to the volume's grid.")
-        labels = [int(label) for label in np.unique(self.labels) if label]
+        labels = self._labels_in(shape)
         bounds = {label: self.max_errors.get(label, 0) for label in labels}
         allowed = np.full(shape, _ANY if background is None else background, np.int64)
         for bound in sorted(set(bounds.values()), reverse=True):     # the tightest last, so that it counts
@@ -88,6 +92,29 @@ class RegionOfInterest:
         if len(max_errors) > MAX_REGIONS:
             raise UnsupportedError(f"There are {len(max_errors)} different bounds; use at most {MAX_REGIONS}.")
         return regions.reshape(shape).astype(np.uint8), [None if bound == _ANY else int(bound) for bound in max_errors]
+
+    def slices_by_priority(self, shape: tuple[int, int, int],
+                           spacing: tuple[float, float, float]) -> list[np.ndarray]:
+        """Which slices hold labels of each priority, margins included: (k,) bool arrays, the highest priority first.
+
+        Parameters and errors as those of `regions`.
+        """
+        labels = self._labels_in(shape)
+        priorities = {label: self.priorities.get(label, 0) for label in labels}
+        found = []
+        for priority in sorted(set(priorities.values()), reverse=True):
+            inside = np.isin(self.labels, [label for label in labels if priorities[label] == priority])
+            if self.margin:
+                inside = _grown(inside, spacing, self.margin)
+            found.append(np.any(inside, axis=(1, 2)))
+        return found
+
+    def _labels_in(self, shape: tuple[int, int, int]) -> list[int]:
+        """Those that there are, where they fit a volume of that shape."""
+        if self.labels.shape != tuple(shape):
+            raise UnsupportedError(f"The region of interest has the shape {self.labels.shape}, the volume "
+                                   f"{tuple(shape)}; resample it to the volume's grid.")
+        return [int(label) for label in np.unique(self.labels) if label]
 
 
 def _grown(inside: np.ndarray, spacing: tuple[float, float, float], margin: float) -> np.ndarray:

@@ -170,3 +170,9 @@ def thread_count(threads: int | None) -> int:
     if type(threads) is not int or threads < 1:
         raise UnsupportedError(f"The number of threads must be a whole number above 0, not {threads!r}.")
     return threads
+
+
+def stretches(chosen: np.ndarray) -> list[list[int]]:
+    """First and last place of each stretch of true values in a (n,) bool array."""
+    edges = np.diff(chosen.astype(np.int8), prepend=0, append=0)
+    return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1], axis=1).tolist()

@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
+from reference.container import chunk_order
 
 FIXED = struct.Struct("<8sHHIIIIIIIQQ32s16d")
 ENTRY = struct.Struct("<QIIII8s")
@@ -85,6 +86,7 @@ class File:
     reserved: int = 0
     tail: bytes = b""
     forced: dict = field(default_factory=dict)
+    placed: list[int] = field(default_factory=list)
 
     @classmethod
     def split(cls, data: bytes) -> "File":
@@ -94,17 +96,21 @@ class File:
         assert file_length == len(data)
         place = 220
         parts = []
-        layers = json.loads(data[place:place + header_length]).get("layers", 1)
+        fields = json.loads(data[place:place + header_length])
+        layers = fields.get("layers", 1)
         per_slab = ENTRY.size + (CHUNK.size * layers if layers > 1 else 0)
         for length, crc in ((header_length, header_crc), (metadata_length, metadata_crc),
                             (slab_count * per_slab, index_crc), (model_length, model_crc)):
             parts.append(data[place:place + length])
             assert crc32c(parts[-1]) == crc
             place += length
-        chunks = []
-        for length, crc in CHUNK.iter_unpack(parts[2][ENTRY.size * slab_count:]):
-            chunks.append(data[place:place + length])
-            assert crc32c(chunks[-1]) == crc
+        table = list(CHUNK.iter_unpack(parts[2][ENTRY.size * slab_count:]))
+        placed = chunk_order(fields, layers, slab_count) if table else []
+        chunks = [b""] * len(table)
+        for number in placed:
+            length, crc = table[number]
+            chunks[number] = data[place:place + length]
+            assert crc32c(chunks[number]) == crc
             place += length
         slabs = []
         entries = ENTRY.iter_unpack(parts[2][:ENTRY.size * slab_count])
@@ -119,7 +125,8 @@ class File:
                               cuts=tuple(map(len, own)) if chunks else ()))
             place = residue_at + residue_length
         assert place == len(data)
-        return cls(parts[0], parts[1], parts[3], slabs, voxel_digest, tuple(matrix), magic, version, reserved)
+        return cls(parts[0], parts[1], parts[3], slabs, voxel_digest, tuple(matrix), magic, version, reserved,
+                   placed=placed)
 
     @property
     def fields(self) -> dict:
@@ -137,12 +144,13 @@ class File:
         layers = len(self.slabs[0].cuts) if self.slabs else 0
         start = (220 + len(self.header) + len(self.metadata) + (ENTRY.size + CHUNK.size * layers) * len(self.slabs)
                  + len(self.model))
-        index, table, body, offsets = b"", b"", b"", []
-        for layer in range(layers):
-            for chunk in (slab.chunks[layer] for slab in self.slabs):
+        index, body, offsets = b"", b"", []
+        chunks = [slab.chunks[layer] for layer in range(layers) for slab in self.slabs]
+        for number in self.placed if sorted(self.placed) == list(range(len(chunks))) else range(len(chunks)):
+            if number < len(self.slabs):
                 offsets.append(start + len(body))
-                table += CHUNK.pack(len(chunk), crc32c(chunk))
-                body += chunk
+            body += chunks[number]
+        table = b"".join(CHUNK.pack(len(chunk), crc32c(chunk)) for chunk in chunks)
         for number, slab in enumerate(self.slabs):
             stored = slab.payload + slab.residue
             offset = offsets[number] if layers else start + len(body)

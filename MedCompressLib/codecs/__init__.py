@@ -141,6 +141,11 @@ class Codec(ABC):
         return 1
 
     @property
+    def overview_layers(self) -> int:
+        """How many of the first layers are worth having of all slabs before any slab is told exactly."""
+        return 1
+
+    @property
     def max_reduction(self) -> int:
         """How often rows and columns can be halved in previews."""
         return 0

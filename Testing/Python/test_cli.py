@@ -77,6 +77,18 @@ class TestRegions:
         run("compress", image, "--roi", tmp_path / "organs.nrrd", "--background", 0, "--margin", 0.8)
         assert np.array_equal(mc.read(image.with_suffix(".mcz")).voxels[10, 20, 9:41], volume.voxels[10, 20, 9:41])
 
+    def test_a_progressive_file_begins_with_them(self, run, image, volume, labels, tmp_path, monkeypatch):
+        monkeypatch.setattr("MedCompressLib.slabs.SMALL_VOLUME_VOXELS", 0)
+        mc.write(tmp_path / "lesion.nrrd", mc.Volume(np.where(np.arange(30)[:, None, None] > 16, labels, 0),
+                                                     volume.ijk_to_ras))
+        code, out, err = run("compress", image, "--codec", "progressive", "--roi", tmp_path / "lesion.nrrd")
+        assert (code, err) == (0, "") and "identical" in out
+        assert "slices 16 to 23" in run("info", image.with_suffix(".mcz"))[1]
+        preview = tmp_path / "preview.nrrd"
+        code, out, err = run("decompress", image.with_suffix(".mcz"), preview, "--budget", "70%")
+        assert (code, err) == (0, "") and "exact slices: 16 to 23" in out
+        assert np.array_equal(mc.read(preview).voxels[16:24], volume.voxels[16:24])
+
     def test_refusals(self, run, image, volume, labels, tmp_path):
         roi = tmp_path / "organs.nrrd"
         moved = MATRIX.copy()

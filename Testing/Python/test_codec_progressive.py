@@ -238,6 +238,86 @@ def test_headers_with_other_layers_are_refused():
             reference.decode(parts.join())
 
 
+@cache
+def middle() -> mc.Volume:
+    return mc.Volume(np.ascontiguousarray(scan().voxels[:, 20:46, 20:46]), MATRIX)
+
+
+def with_regions_first(labels: dict, quality: mc.ConstantBackground | None = None, **options) -> bytes:
+    """The middle of the scan with labels at places of slices; slabs have two slices."""
+    regions = np.zeros(middle().shape, np.uint8)
+    for k, label in labels.items():
+        regions[k, 9:15, 9:15] = label
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("MedCompressLib.slabs.SMALL_VOLUME_VOXELS", 0)
+        patch.setattr("MedCompressLib.slabs.SLAB_VOXELS", 2 * 26 * 26)
+        return mc.compress(middle(), "progressive", quality=quality, roi=mc.RegionOfInterest(regions, **options))
+
+
+def test_regions_come_first_and_exact():
+    data = with_regions_first({5: 1, 8: 2}, priorities={2: 7})
+    assert mc.decompress(data).equals(middle()) and np.array_equal(reference.decode(data).voxels, middle().voxels)
+    assert mc.info(data)["first_slices"] == [[[8, 9]], [[4, 5]]]
+    start, found = slabs_start(data), []
+    for share in (0.2, 0.45, 0.65):
+        volume = mc.preview(data, budget=int(start + share * (len(data) - start)))
+        found.append(volume.metadata["preview"]["exact_slices"])
+        for first, last in found[-1]:
+            assert np.array_equal(volume.voxels[first:last + 1], middle().voxels[first:last + 1])
+    assert found == [[], [[8, 9]], [[4, 5], [8, 9]]]
+    assert volume.metadata["preview"]["layers"] > 1                # the rest is known coarsely before
+    assert mc.preview(data, 1).shape == (10, 13, 13)
+
+
+def test_the_reference_finds_what_comes_first():
+    data = with_regions_first({5: 1, 8: 2}, priorities={2: 7})
+    assert np.array_equal(mc.preview(data, budget=0.8).voxels, reference.preview(data, 0, int(0.8 * len(data))))
+
+
+def test_a_margin_takes_neighbouring_slabs_first_too():
+    assert mc.info(with_regions_first({5: 1}))["first_slices"] == [[[4, 5]]]
+    assert mc.info(with_regions_first({5: 1}, margin=4.0))["first_slices"] == [[[4, 7]]]
+    assert "first_slices" not in mc.info(with_regions_first({}))
+
+
+def test_without_a_region_nothing_changes():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("MedCompressLib.slabs.SMALL_VOLUME_VOXELS", 0)
+        nowhere = mc.RegionOfInterest(np.zeros(scan().shape, bool))
+        assert mc.compress(scan(), "progressive", roi=nowhere) == file()
+
+
+def test_a_constant_background_keeps_its_regions_first():
+    data = with_regions_first({9: 1}, mc.ConstantBackground(-1000))
+    assert mc.info(data)["first_slices"] == [[[8, 9]]]
+    voxels = mc.decompress(data).voxels
+    assert np.array_equal(voxels[9, 9:15, 9:15], middle().voxels[9, 9:15, 9:15]) and np.all(voxels[:9] == -1000)
+
+
+@pytest.mark.parametrize("first", [
+    None, [], {}, {"after": 1}, {"after": 0, "slabs": [[0]]}, {"after": 99, "slabs": [[0]]},
+    {"after": True, "slabs": [[0]]}, {"after": 1, "slabs": 3}, {"after": 1, "slabs": [[]]}, {"after": 1, "slabs": [0]},
+    {"after": 1, "slabs": [[0, 0]]}, {"after": 1, "slabs": [[-1]]}, {"after": 1, "slabs": [[0], [0]]},
+    {"after": 1, "slabs": [[77]]}, {"after": 1, "slabs": [["0"]]},
+    {"after": 1, "slabs": [[1]], "more": 1}])
+def test_headers_with_impossible_first_slabs_are_refused(first):
+    parts = surgery.File.split(with_regions_first({5: 1}))
+    parts.fields = {**parts.fields, "first": first}
+    with pytest.raises(FormatError):
+        mc.decompress(parts.join())
+    with pytest.raises(reference.RefusedError):
+        reference.decode(parts.join())
+
+
+def test_first_slabs_need_layers():
+    parts = surgery.File.split(mc.compress(middle(), "wavelet"))
+    parts.fields = {**parts.fields, "first": {"after": 1, "slabs": [[0]]}}
+    with pytest.raises(FormatError):
+        mc.decompress(parts.join())
+    with pytest.raises(reference.RefusedError):
+        reference.decode(parts.join())
+
+
 def test_the_reference_makes_the_same_previews():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("MedCompressLib.slabs.SMALL_VOLUME_VOXELS", 0)

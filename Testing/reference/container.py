@@ -91,6 +91,7 @@ def read(data: bytes, layers_wanted: list[int] | None = None, budget: int = 0) -
     layers = fields.get("layers", 1)
     require(type(layers) is int and 1 <= layers <= MAX_LAYERS, "the layers")
     require(layers == 1 or layers * slab_count <= MAX_CHUNKS, "too many chunks")
+    placed = chunk_order(fields, layers, slab_count)
     table_length = CHUNK.size * layers * slab_count if layers > 1 else 0
     index = section(slab_count * ENTRY.size + table_length, index_crc)
     model = section(model_length, model_crc)
@@ -102,17 +103,18 @@ def read(data: bytes, layers_wanted: list[int] | None = None, budget: int = 0) -
     require(len(places) == slab_count, "the index does not belong to the grid")
     if layers_wanted is not None:
         slabs = [Slab([], b"", 0, b"", frames, slices) for frames, slices in places]
-        take_first_chunks(data, place, table, slabs, layers_wanted, budget)
+        take_first_chunks(data, place, table, placed, slabs, layers_wanted, budget)
         return File(fields, read_metadata(metadata), model, slabs, digest, ijk_to_ras)
-    chunks, table_end = [], place
-    for length, crc in CHUNK.iter_unpack(table):
-        chunks.append(data[place:place + length])
-        require(len(chunks[-1]) == length and crc32c(chunks[-1]) == crc, "a chunk is damaged")
+    chunks, table_end, entries = {}, place, list(CHUNK.iter_unpack(table))
+    for number in placed if layers > 1 else ():
+        length, crc = entries[number]
+        chunks[number] = data[place:place + length]
+        require(len(chunks[number]) == length and crc32c(chunks[number]) == crc, "a chunk is damaged")
         place += length
     slabs, start = [], table_end
     for number, (entry, (frames, slices)) in enumerate(zip(ENTRY.iter_unpack(index), places, strict=True)):
         offset, payload_length, residue_length, crc, storage, slab_digest = entry
-        own = chunks[number::slab_count]
+        own = [chunks[layer * slab_count + number] for layer in range(layers if layers > 1 else 0)]
         if layers == 1:
             own, start = [data[place:place + payload_length]], place
             place += payload_length
@@ -129,10 +131,30 @@ def read(data: bytes, layers_wanted: list[int] | None = None, budget: int = 0) -
     return File(fields, read_metadata(metadata), model, slabs, digest, ijk_to_ras)
 
 
-def take_first_chunks(data: bytes, place: int, table: bytes, slabs: list[Slab], layers: list[int], budget: int) -> None:
+def chunk_order(fields: dict, layers: int, slab_count: int) -> list[int]:
+    """Places in the table of the chunks, in the order in which they stand in the file."""
+    after, groups = layers, []
+    if "first" in fields:
+        first = fields["first"]
+        require(isinstance(first, dict) and set(first) == {"after", "slabs"} and type(first["after"]) is int
+                and isinstance(first["slabs"], list) and 1 <= first["after"] < layers, "the first slabs")
+        after, groups = first["after"], first["slabs"]
+        require(all(isinstance(group, list) and group for group in groups), "the first slabs")
+        named = [number for group in groups for number in group]
+        require(all(type(number) is int and 0 <= number < slab_count for number in named), "the first slabs")
+        require(len(set(named)) == len(named), "the first slabs")
+        groups = [*groups, [number for number in range(slab_count) if number not in named]]
+    early = [layer * slab_count + number for layer in range(after) for number in range(slab_count)]
+    return early + [layer * slab_count + number for group in groups for layer in range(after, layers)
+                    for number in group]
+
+
+def take_first_chunks(data: bytes, place: int, table: bytes, placed: list[int], slabs: list[Slab], layers: list[int],
+                      budget: int) -> None:
     """The chunks of some layers, in the order of the file, as long as their bytes and all before the slabs suffice."""
-    used = place
-    for number, (length, crc) in enumerate(CHUNK.iter_unpack(table)):
+    used, entries = place, list(CHUNK.iter_unpack(table))
+    for number in placed:
+        length, crc = entries[number]
         if number // len(slabs) in layers:
             used += length
             if used > budget or place + length > len(data):

@@ -40,9 +40,9 @@ UNIT_TESTS = {"entropy": "test_entropy.py", "codecs/wavelet": "test_codec_wavele
 CODECS = {"entropy": ("runs", "wavelet", "progressive", "neural"), "codecs/wavelet": ("wavelet",),
           "codecs/runs.py": ("runs",), "codecs/neural": ("neural",), "codecs/progressive": ("progressive",),
           "samples": ("raw", "wavelet")}  # of the fixtures that are tried
-CHOICES = {"fitting.py", "choice.py", "fit", "fit_table", "_fit_shift", "_dearest_interval", "_code_length", "_sample", "fit_slabs",
-           "training.py", "presets.py", "blas.py", "tune", "fit_experts", "_fit_one", "_solve", "pack_model",
-           "rate_distortion.py", "torch_wavefront.py"}
+CHOICES = {"fitting.py", "choice.py", "fit", "fit_table", "_fit_shift", "_dearest_interval", "_code_length", "_sample",
+           "fit_slabs", "training.py", "presets.py", "blas.py", "tune", "fit_experts", "_fit_one", "_solve",
+           "pack_model", "rate_distortion.py", "torch_wavefront.py"}
 IN_LOOPS = {"compiled_wavefront.py", "loops.py"}  # whose numbers only compiled loops use
 SECONDS = 120  # of processor time
 

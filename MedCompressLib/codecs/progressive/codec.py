@@ -95,6 +95,10 @@ class ProgressiveCodec(Codec):
         return 1 + len(self.layers)
 
     @property
+    def overview_layers(self) -> int:
+        return next((number for number, layer in enumerate(self.layers, 1) if layer.level == 0), 1)
+
+    @property
     def max_reduction(self) -> int:
         return self.levels
 
