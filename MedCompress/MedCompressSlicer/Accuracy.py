@@ -53,8 +53,9 @@ def accuracies(original: mc.Volume, decoded: mc.Volume, maxError, regions, bits)
     masks = [*(regions.mask(index) for index in range(len(regions.names))), regions.outside()]
     names, allowed = (*regions.names, "outside"), (*regions.maxErrors, maxError)
     labels, bounds = regions.regionOfInterest().regions(regions.bits.shape, original.spacing, maxError)
-    shares = bitShares(decoded.as_frames(), np.array(bounds)[labels], masks)
-    return [_accuracy("", original, decoded, None, max(allowed), bits),
+    shares = bitShares(decoded.as_frames(), np.array([bound or 0 for bound in bounds])[labels], masks)
+    largest = None if maxError is None else max(allowed)
+    return [_accuracy("", original, decoded, None, largest, bits),
             *(_accuracy(name, original, decoded, mask, bound, round(share * bits))
               for name, mask, bound, share in zip(names, masks, allowed, shares, strict=True))]
 

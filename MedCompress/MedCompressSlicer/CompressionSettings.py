@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from slicer.i18n import tr as _
 
 from .Lossy import lossyName, lossyProperties, lossyRefusal
 from .SegmentROI import SegmentROI
 from .SequenceNode import describe, frameOf, refusalOf
+from .VolumeNode import voxelsOfNode
 
 _MODEL_CODEC = "neural"
 
@@ -23,6 +25,7 @@ class CompressionSettings:
     targetRatio - How many times smaller than in memory the file has to be, with whatever errors that takes; 0 for as it
     comes. Not together with bounds on the error.
     roi - SegmentROI: segments with bounds of their own, or None.
+    background - What all voxels outside the segments become, which are lossless then; None for no such value.
     force - Compress mammograms with loss, too.
     model - File of a model trained for the codec neural; empty for the one that everybody has.
     segmentation - Segmentation node whose segments travel in the file, or None.
@@ -33,6 +36,7 @@ class CompressionSettings:
     maxError: int = 0
     targetRatio: float = 0.0
     roi: SegmentROI | None = None
+    background: int | None = None
     force: bool = False
     model: str = ""
     segmentation: object = None
@@ -45,7 +49,7 @@ class CompressionSettings:
     @property
     def lossy(self) -> bool:
         """Whether any voxel may be off."""
-        return self.largestError != 0 or self.targetRatio != 0
+        return self.largestError != 0 or self.targetRatio != 0 or self.background is not None
 
     def refusal(self, node) -> str:
         """Why a volume or sequence node cannot be compressed like this: one sentence, empty if it can."""
@@ -54,6 +58,8 @@ class CompressionSettings:
             return reason
         if self.targetRatio and (self.largestError or self.roi is not None):
             return _("A target ratio leaves no choice of errors; choose it without maxError and without segments.")
+        if self.background is not None:
+            return self._backgroundRefusal(node)
         if self.lossy:
             return lossyRefusal(node, frameOf(node), self.codec, self.roi, self.force, bounded=not self.targetRatio)
         if self.roi is not None:
@@ -61,6 +67,19 @@ class CompressionSettings:
                 "All of these segments are lossless, and so is what lies outside: allow an error outside (maxError) or "
                 "in a segment.")
         return ""
+
+    def _backgroundRefusal(self, node):
+        if self.roi is None:
+            return _("Select a segmentation, and the segments that are to be kept.")
+        if self.largestError:
+            return _("Where all else becomes one value, every segment is lossless: allow no errors.")
+        reason = lossyRefusal(node, frameOf(node), "auto", self.roi, self.force)
+        if reason:
+            return reason
+        limits = np.iinfo(voxelsOfNode(frameOf(node)).dtype)
+        return "" if limits.min <= self.background <= limits.max else _(
+            "The voxels of {name} cannot be {value}: choose a value from {lowest} to {highest}.").format(
+            name=node.GetName(), value=self.background, lowest=limits.min, highest=limits.max)
 
     def _modelRefusal(self):
         if not self.model:
@@ -88,12 +107,14 @@ class CompressionSettings:
     def forWorker(self) -> dict:
         """What the library needs, as plain JSON."""
         return {"codec": self.codec, "preset": self.preset, "maxError": self.maxError,
-                "targetRatio": self.targetRatio, "model": self.model}
+                "targetRatio": self.targetRatio, "background": self.background, "model": self.model}
 
     def restoredName(self, node) -> str:
         """How the restored volume is called by default; where voxels may be off, the name tells by how much."""
         if self.targetRatio:
             return _("{name} lossy (ratio {ratio:g})").format(name=node.GetName(), ratio=self.targetRatio)
+        if self.background is not None:
+            return _("{name} lossy (segments only)").format(name=node.GetName())
         if self.lossy:
             return lossyName(node.GetName(), self.largestError)
         return _("{name} restored").format(name=node.GetName())

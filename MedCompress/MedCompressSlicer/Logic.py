@@ -65,7 +65,7 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
 
     def compressVolume(self, volumeNode, path, codec="auto", preset="", overwrite=False,
                        progressCallback=None, maxError=0, roi=None, force=False, model="",
-                       segmentation=None, targetRatio=0.0) -> CompressionReport:
+                       segmentation=None, targetRatio=0.0, background=None) -> CompressionReport:
         """Write a volume or sequence to a `.mcz` file, verified by restoring it. The node stays as it is.
 
         :param volumeNode: scalar, label map or vector volume, or a sequence of them. A volume that shows a frame of a
@@ -82,10 +82,12 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
         :param model: file of a model that `startTraining` has written, for the codec neural.
         :param segmentation: segmentation node whose segments travel in the file, with names and colors.
         :param targetRatio: how many times smaller than in memory the file has to be, with whatever errors that takes.
+        :param background: what all voxels outside the segments of `roi` become; these are lossless then.
         :raises ValueError: a volume that cannot be compressed or a file that cannot be written; the message says why.
         :raises RuntimeError: the restored volume differs, or a Python package is missing.
         """
-        settings = CompressionSettings(codec, preset, maxError, targetRatio, roi, force, str(model), segmentation)
+        settings = CompressionSettings(codec, preset, maxError, targetRatio, roi, background, force, str(model),
+                                       segmentation)
         with replacing(path, overwrite) as file:
             data, _restored, report = self._compress(volumeNode, settings, progressCallback)
             file.write(data)
@@ -135,14 +137,14 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
         return node
 
     def roundTrip(self, volumeNode, codec="auto", preset="", name="", progressCallback=None, maxError=0, roi=None,
-                  force=False, model="", targetRatio=0.0):
+                  force=False, model="", targetRatio=0.0, background=None):
         """Compress a volume or sequence in memory and add the restored one beside it.
 
         :param name: name of the new node; that of the volume with "restored", or what tells of its errors, if empty.
-        :param maxError, roi, force, model, targetRatio: as in `compressVolume`.
+        :param maxError, roi, force, model, targetRatio, background: as in `compressVolume`.
         :return: the new node and a CompressionReport.
         """
-        settings = CompressionSettings(codec, preset, maxError, targetRatio, roi, force, str(model))
+        settings = CompressionSettings(codec, preset, maxError, targetRatio, roi, background, force, str(model))
         _data, restored, report = self._compress(volumeNode, settings, progressCallback)
         node = addRestoredNode(restored, report.info(), name or settings.restoredName(volumeNode), volumeNode)
         return node, report
@@ -187,9 +189,10 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def startCompression(volumeNode, path="", codec="auto", preset="", restoreAs="", onProgress=None,
                          onFinished=None, maxError=0, roi=None, force=False, model="",
-                         segmentation=None, targetRatio=0.0) -> CompressionJob:
+                         segmentation=None, targetRatio=0.0, background=None) -> CompressionJob:
         """Compress in a background process, see CompressionJob; the other parameters are those of `compressVolume`."""
-        settings = CompressionSettings(codec, preset, maxError, targetRatio, roi, force, str(model), segmentation)
+        settings = CompressionSettings(codec, preset, maxError, targetRatio, roi, background, force, str(model),
+                                       segmentation)
         return CompressionJob(volumeNode, settings, path, restoreAs, onProgress, onFinished)
 
     @staticmethod

@@ -41,7 +41,8 @@ class MethodSection:
                _("Only the codec {codec} uses a model.").format(codec=MODEL_CODEC), self._toolTips["modelPathLineEdit"])
         showPath(ui.modelPathLineEdit, parameters.model)
         sentence = presets.get(preset) or (
-            _("Chooses the codec that suits the volume.") if parameters.quality == "lossless"
+            _("Chooses the codec that suits the volume.") if parameters.quality == "lossless" or (
+                parameters.quality == "near-lossless" and parameters.segmentation and parameters.outside == "constant")
             else _("Uses the codec neural, which keeps the bound on the error.")
             if parameters.quality == "near-lossless"
             else _("Uses the codec wavelet, which meets a target ratio."))

@@ -20,7 +20,8 @@ class MedCompressParameterNode:
     targetRatio - How many times smaller than in memory the file has to be.
     segmentation - Where segments of interest come from; none for the same bound everywhere.
     segmentBounds - JSON: ID of each segment that is not background to the error allowed in it, 0 for lossless.
-    outside - What happens outside these segments: "bounded" by maxError, or "lossless".
+    outside - What happens outside these segments: "bounded" by maxError, "lossless", or "constant".
+    background - The value of all voxels outside if that is constant, in stored units.
     margin - In mm, by which segments grow.
     storeSegmentation - Whether the segmentation travels in the file.
     outputPath - The file to write; empty for none. A text, because an empty pathlib.Path reads ".".
@@ -40,6 +41,7 @@ class MedCompressParameterNode:
     segmentation: vtkMRMLSegmentationNode
     segmentBounds: str = "{}"
     outside: str = "bounded"
+    background: Annotated[int, WithinRange(-(1 << 31), (1 << 31) - 1)] = 0
     margin: Annotated[float, WithinRange(0, 100)] = 0.0
     storeSegmentation: bool = False
     outputPath: str = ""

@@ -8,10 +8,14 @@ from .Lossy import unitsOf
 from .SegmentROI import SegmentROI
 from .SegmentTable import SegmentTable, boundsFromText
 from .SequenceNode import frameOf, refusalOf
+from .VolumeNode import voxelsOfNode
 
 
 class QualitySection:
-    """Shows and changes `quality`, `segmentBounds` and `outside`; the rest is bound in the .ui."""
+    """Shows and changes `quality`, `segmentBounds` and `outside`; the rest is bound in the .ui.
+
+    Where everything outside the segments is to become one value, that starts as the lowest of the volume.
+    """
 
     def __init__(self, ui, onSegmentsModified):
         """
@@ -21,10 +25,11 @@ class QualitySection:
         self._ui, self._parameters = ui, None
         self._qualities = {"lossless": _("lossless"), "near-lossless": _("near-lossless: no voxel off by more than"),
                            "ratio": _("target ratio: as good as a file of that size can be")}
-        self._outsides = {"bounded": _("the largest error above"), "lossless": _("lossless")}
+        self._outsides = {"bounded": _("the largest error above"), "lossless": _("lossless"),
+                          "constant": _("one value: only the segments are kept")}
         self._toolTips = {name: getattr(ui, name).toolTip for name in (
-            "maxErrorSpinBox", "targetRatioSpinBox", "segmentsTable", "outsideComboBox", "marginSpinBox",
-            "storeSegmentationCheckBox")}
+            "maxErrorSpinBox", "targetRatioSpinBox", "segmentsTable", "outsideComboBox", "backgroundSpinBox",
+            "marginSpinBox", "storeSegmentationCheckBox")}
         self._table = SegmentTable(ui.segmentsTable, self._onSegmentsChanged, onSegmentsModified)
         ui.qualityComboBox.connect("currentIndexChanged(int)", self._onQualityChanged)
         ui.outsideComboBox.connect("currentIndexChanged(int)", self._onOutsideChanged)
@@ -40,19 +45,22 @@ class QualitySection:
         units = unitsOf(frameOf(input)) if input and not refusalOf(input) else ""
         showChoices(ui.qualityComboBox, self._qualities, parameters.quality)
         showChoices(ui.outsideComboBox, self._outsides, parameters.outside)
-        ui.maxErrorSpinBox.suffix = " " + units if units else ""
+        for spinBox in (ui.maxErrorSpinBox, ui.backgroundSpinBox):
+            spinBox.suffix = " " + units if units else ""
         self._table.show(parameters.segmentation, parameters.segmentBounds, units)
         ui.segmentsTable.visible = parameters.segmentation is not None
         unbounded = {"lossless": _("Everything is lossless; choose another quality."),
                      "ratio": _("A target ratio leaves no choice of errors; choose near-lossless for one.")}.get(
             parameters.quality, "")
         noSegmentation = "" if parameters.segmentation else _("Select a segmentation.")
-        exactOutside = self.hasRegions and parameters.outside == "lossless"
+        unused = {"lossless": _("Everything outside the segments is lossless."),
+                  "constant": _("Everything outside the segments becomes one value.")}.get(self._outside, "")
         for name, reason in (
                 ("targetRatioSpinBox", "" if parameters.quality == "ratio" else _("Choose the quality target ratio.")),
-                ("maxErrorSpinBox", unbounded or (_("Everything outside the segments is lossless.")
-                                                  if exactOutside else "")),
+                ("maxErrorSpinBox", unbounded or unused),
                 ("segmentsTable", unbounded or noSegmentation), ("outsideComboBox", unbounded or noSegmentation),
+                ("backgroundSpinBox", unbounded or noSegmentation or (
+                    "" if self._outside == "constant" else _("Choose one value for what is outside."))),
                 ("marginSpinBox", unbounded or noSegmentation), ("storeSegmentationCheckBox", noSegmentation)):
             enable(getattr(ui, name), reason, self._toolTips[name])
         enable(ui.editSegmentationButton, noSegmentation,
@@ -65,14 +73,24 @@ class QualitySection:
         return parameters.quality == "near-lossless" and parameters.segmentation is not None and not (
             parameters.storeSegmentation and not boundsFromText(parameters.segmentBounds, parameters.segmentation))
 
+    @property
+    def _outside(self):
+        """What happens outside the segments; empty if they do not matter."""
+        return self._parameters.outside if self.hasRegions else ""
+
+    def estimateRefusal(self) -> str:
+        """Why a sample of the volume tells nothing of its size: one sentence, empty if it does."""
+        return _("A sample tells nothing of segments of which the file holds nothing but them; compress the "
+                 "volume.") if self._outside == "constant" else ""
+
     def settings(self) -> dict:
         """The chosen quality, by the names of CompressionSettings."""
         parameters = self._parameters
         roi = SegmentROI(parameters.segmentation, boundsFromText(parameters.segmentBounds, parameters.segmentation),
                          parameters.margin) if self.hasRegions else None
-        exactOutside = roi is not None and parameters.outside == "lossless"
-        bounded = parameters.quality == "near-lossless" and not exactOutside
+        bounded = parameters.quality == "near-lossless" and self._outside in ("", "bounded")
         return {"maxError": parameters.maxError if bounded else 0, "roi": roi,
+                "background": parameters.background if self._outside == "constant" else None,
                 "targetRatio": parameters.targetRatio if parameters.quality == "ratio" else 0.0}
 
     def _onQualityChanged(self, index=0):
@@ -80,8 +98,14 @@ class QualitySection:
             self._parameters.quality = choiceOf(self._ui.qualityComboBox, self._qualities)
 
     def _onOutsideChanged(self, index=0):
-        if self._parameters:
-            self._parameters.outside = choiceOf(self._ui.outsideComboBox, self._outsides)
+        if not self._parameters:
+            return
+        outside, volume = choiceOf(self._ui.outsideComboBox, self._outsides), self._parameters.inputVolume
+        with slicer.util.NodeModify(self._parameters):
+            self._parameters.outside = outside
+            voxels = voxelsOfNode(frameOf(volume)) if volume and not refusalOf(volume) else None
+            if outside == "constant" and voxels is not None and voxels.dtype.kind in "iu":
+                self._parameters.background = int(voxels.min())
 
     def _onSegmentsChanged(self):
         if self._parameters:

@@ -16,7 +16,8 @@ def compressAndRestore(volume: mc.Volume, options, progressCallback=None, region
     :param volume: what to compress.
     :param options: `codec` ("auto" lets the library choose), `preset` (its default one if empty), `maxError` (by how
         many stored units a voxel may be off; 0 is lossless), `targetRatio` (how many times smaller the file has to be;
-        0 for as it comes) and `model` (file, or empty).
+        0 for as it comes), `background` (what all voxels outside the regions become, or None) and `model` (file, or
+        empty).
     :param progressCallback: called with a fraction from 0 to 1; may raise `MedCompressLib.Cancelled`.
     :param regions: Regions with bounds of their own, or None.
     :return: the bytes of the file, the restored Volume, and the figures that a CompressionReport needs.
@@ -24,7 +25,9 @@ def compressAndRestore(volume: mc.Volume, options, progressCallback=None, region
     """
     report = progressCallback or (lambda fraction: None)
     maxError, targetRatio = options["maxError"], options["targetRatio"]
+    background = options["background"]
     quality = (mc.TargetRatio(targetRatio) if targetRatio
+               else mc.ConstantBackground(background) if background is not None
                else mc.NearLossless(maxError) if maxError or regions is not None else None)
     started = time.perf_counter()
     data = mc.compress(volume, options["codec"], options["preset"] or None,
@@ -37,7 +40,7 @@ def compressAndRestore(volume: mc.Volume, options, progressCallback=None, region
         _COMPRESSION_SHARE + (1.0 - _COMPRESSION_SHARE) * fraction))
     finished = time.perf_counter()
     info = mc.info(data)
-    allowed = None if targetRatio else maxError
+    allowed = None if targetRatio or background is not None else maxError
     return data, restored, {
         "codec": info["codec"],
         "preset": info["preset"],

@@ -162,7 +162,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         busy = _("Wait until the work is done, or cancel it.") if self._work.job is not None else ""
         input = self._parameterNode.inputVolume
         reason = self._settings().refusal(input)
-        enable(self.ui.estimateButton, busy or reason,
+        enable(self.ui.estimateButton, busy or reason or self._quality.estimateRefusal(),
                _("Compress a small sample in the background to see which size and time to expect; nothing is written."))
         enable(self.ui.compareCodecsButton, busy or refusalOf(input),
                _("Measure all codecs, and several bounds on the error, on a small sample; adds a table and a plot."))

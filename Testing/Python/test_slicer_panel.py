@@ -88,8 +88,10 @@ def test_what_has_no_effect_is_disabled_and_says_why(panel):
     for name in REGION_CONTROLS:
         assert getattr(ui, name).enabled is True
         assert getattr(ui, name).toolTip not in ("", "Select a segmentation.")
+    assert ui.backgroundSpinBox.enabled is False and "one value" in ui.backgroundSpinBox.toolTip
     choose(ui.outsideComboBox, "lossless")
     assert ui.maxErrorSpinBox.enabled is False and "outside" in ui.maxErrorSpinBox.toolTip
+    assert ui.backgroundSpinBox.enabled is False
     assert ui.targetRatioSpinBox.enabled is False and "Choose the quality" in ui.targetRatioSpinBox.toolTip
     choose(ui.qualityComboBox, "target")
     assert ui.targetRatioSpinBox.enabled is True and ui.maxErrorSpinBox.enabled is False
@@ -98,6 +100,34 @@ def test_what_has_no_effect_is_disabled_and_says_why(panel):
     choose(ui.codecComboBox, "neural")
     assert ui.applyButton.enabled is False and "knows no target ratio" in ui.applyButton.toolTip
     assert ui.presetComboBox.enabled is True and ui.modelPathLineEdit.enabled is True
+
+
+def test_only_the_segments_are_kept(panel):
+    """The value outside starts as the lowest of the volume; a sample could not tell the size."""
+    volume = addVolume()
+    ui = panel.ui
+    panel._parameterNode.inputVolume = volume
+    ui.segmentationSelector.setCurrentNode(addSegmentation(volume, ("liver", "spleen")))
+    choose(ui.qualityComboBox, "near")
+    choose(ui.outsideComboBox, "one value")
+    lowest = int(slicer_array(volume).min())
+    assert ui.backgroundSpinBox.enabled is True and ui.backgroundSpinBox.value == lowest
+    assert ui.maxErrorSpinBox.enabled is False and "one value" in ui.maxErrorSpinBox.toolTip
+    assert ui.applyButton.enabled is False and "at least one segment" in ui.applyButton.toolTip
+    chooseSegments(panel, liver=0, spleen=3)
+    assert ui.applyButton.enabled is False and "every segment is lossless" in ui.applyButton.toolTip
+    chooseSegments(panel, liver=0, spleen=0)
+    assert ui.applyButton.enabled is True
+    assert ui.estimateButton.enabled is False and "A sample tells nothing" in ui.estimateButton.toolTip
+    assert "suits the volume" in ui.presetDescriptionLabel.text
+    ui.backgroundSpinBox.value = 40_000
+    assert ui.applyButton.enabled is False and "from -32768 to 32767" in ui.applyButton.toolTip
+
+
+def slicer_array(volume):
+    import slicer
+
+    return slicer.util.arrayFromVolume(volume)
 
 
 def test_numbers_have_the_range_that_makes_sense(panel):
@@ -232,6 +262,8 @@ CONTROLS = {
     "segmentsTable": ("segmentBounds", None, None),
     "outsideComboBox": ("outside", lambda ui: choose(ui.outsideComboBox, "lossless"),
                         lambda ui: ui.outsideComboBox.currentText),
+    "backgroundSpinBox": ("background", lambda ui: setattr(ui.backgroundSpinBox, "value", -1000),
+                          lambda ui: ui.backgroundSpinBox.value),
     "marginSpinBox": ("margin", lambda ui: setattr(ui.marginSpinBox, "value", 2.5), lambda ui: ui.marginSpinBox.value),
     "storeSegmentationCheckBox": ("storeSegmentation",
                                   lambda ui: setattr(ui.storeSegmentationCheckBox, "checked", True),

@@ -121,6 +121,42 @@ def test_everything_outside_can_be_lossless(logic, background):
     assert "Exact: tumor, outside." in report.summary()
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_one_value_outside(logic, background):
+    """Only the segments are kept, with their margin; everybody can see that the rest is gone."""
+    import slicer
+
+    ct = addVolume()
+    liver = box()
+    roi = logic.segmentROI(addSegmentation(ct, liver=liver), ["liver"], margin=2.0)
+    if background:
+        job = logic.startCompression(ct, restoreAs="CT lossy (segments only)", roi=roi, background=-1000)
+        job.waitForFinished()
+        assert not job.error
+        restored, report = job.restoredNode, job.report
+    else:
+        restored, report = logic.roundTrip(ct, roi=roi, background=-1000)
+    assert restored.GetName() == "CT lossy (segments only)"
+    assert restored.GetAttribute("MedCompress.quality") == "regions of interest exact, all else -1000"
+    before, after = (slicer.util.arrayFromVolume(node) for node in (ct, restored))
+    assert np.array_equal(after[liver == 1], before[liver == 1])
+    assert np.count_nonzero(after == -1000) > after.size / 3 and np.all(after[0, 0] == -1000)
+    whole, inside, outside = report.regions
+    assert (whole.allowedError, inside.allowedError, inside.maxError, outside.allowedError) == (None, 0, 0, None)
+    assert outside.changedVoxels > 0 and inside.bits > outside.bits
+    assert "LOSSY" in report.summary() and "Exact: liver." in report.summary()
+
+
+@pytest.mark.parametrize("wrong, words", [
+    ({"roi": None}, "Select a segmentation"), ({"maxError": 3}, "every segment is lossless"),
+    ({"background": 70_000}, "from -32768 to 32767"), ({"targetRatio": 8}, "no choice of errors")])
+def test_one_value_outside_is_refused(logic, wrong, words):
+    ct = addVolume()
+    roi = logic.segmentROI(addSegmentation(ct, liver=box()), ["liver"])
+    with pytest.raises(ValueError, match=words):
+        logic.roundTrip(ct, **{"roi": roi, "background": -1000, **wrong})
+
+
 def test_bits_spent(logic):
     """The whole is the file; regions share it, a lossless one more for each voxel than a bounded one."""
     ct = addVolume()
