@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from slicer.i18n import tr as _
 
+from MedCompressLib.codecs import get_codec
+
 from .Lossy import lossyName, lossyProperties, lossyRefusal
 from .SegmentROI import SegmentROI
 from .SequenceNode import describe, frameOf, refusalOf
@@ -24,7 +26,8 @@ class CompressionSettings:
     all.
     targetRatio - How many times smaller than in memory the file has to be, with whatever errors that takes; 0 for as it
     comes. Not together with bounds on the error.
-    roi - SegmentROI: segments with bounds of their own, or None.
+    roi - SegmentROI: segments with bounds of their own, or, of a lossless file with layers, what it begins with; or
+    None.
     background - What all voxels outside the segments become, which are lossless then; None for no such value.
     force - Compress mammograms with loss, too.
     model - File of a model trained for the codec neural; empty for the one that everybody has.
@@ -62,11 +65,11 @@ class CompressionSettings:
             return self._backgroundRefusal(node)
         if self.lossy:
             return lossyRefusal(node, frameOf(node), self.codec, self.roi, self.force, bounded=not self.targetRatio)
-        if self.roi is not None:
-            return self.roi.refusal() or _(
-                "All of these segments are lossless, and so is what lies outside: allow an error outside (maxError) or "
-                "in a segment.")
-        return ""
+        if self.roi is None or (self.codec != "auto" and get_codec(self.codec).previews):
+            return self.roi.refusal() if self.roi is not None else ""
+        return self.roi.refusal() or _(
+            "All of these segments are lossless, and so is what lies outside: allow an error outside (maxError) or in "
+            "a segment, or use the codec progressive, whose files begin with them.")
 
     def _backgroundRefusal(self, node):
         if self.roi is None:

@@ -10,11 +10,14 @@ from .SegmentTable import SegmentTable, boundsFromText
 from .SequenceNode import frameOf, refusalOf
 from .VolumeNode import voxelsOfNode
 
+_LAYERED_CODEC = "progressive"
+
 
 class QualitySection:
     """Shows and changes `quality`, `segmentBounds` and `outside`; the rest is bound in the .ui.
 
-    Where everything outside the segments is to become one value, that starts as the lowest of the volume.
+    Where everything outside the segments is to become one value, that starts as the lowest of the volume. Without loss,
+    segments say what a file of the codec progressive begins with.
     """
 
     def __init__(self, ui, onSegmentsModified):
@@ -49,19 +52,21 @@ class QualitySection:
             spinBox.suffix = " " + units if units else ""
         self._table.show(parameters.segmentation, parameters.segmentBounds, units)
         ui.segmentsTable.visible = parameters.segmentation is not None
-        unbounded = {"lossless": _("Everything is lossless; choose another quality."),
+        unbounded = {"lossless": _("Everything is lossless; choose another quality. A file of the codec progressive "
+                                   "can begin with segments all the same."),
                      "ratio": _("A target ratio leaves no choice of errors; choose near-lossless for one.")}.get(
             parameters.quality, "")
+        noRegions = "" if self._begins else unbounded
         noSegmentation = "" if parameters.segmentation else _("Select a segmentation.")
         unused = {"lossless": _("Everything outside the segments is lossless."),
                   "constant": _("Everything outside the segments becomes one value.")}.get(self._outside, "")
         for name, reason in (
                 ("targetRatioSpinBox", "" if parameters.quality == "ratio" else _("Choose the quality target ratio.")),
                 ("maxErrorSpinBox", unbounded or unused),
-                ("segmentsTable", unbounded or noSegmentation), ("outsideComboBox", unbounded or noSegmentation),
+                ("segmentsTable", noRegions or noSegmentation), ("outsideComboBox", unbounded or noSegmentation),
                 ("backgroundSpinBox", unbounded or noSegmentation or (
                     "" if self._outside == "constant" else _("Choose one value for what is outside."))),
-                ("marginSpinBox", unbounded or noSegmentation), ("storeSegmentationCheckBox", noSegmentation)):
+                ("marginSpinBox", noRegions or noSegmentation), ("storeSegmentationCheckBox", noSegmentation)):
             enable(getattr(ui, name), reason, self._toolTips[name])
         enable(ui.editSegmentationButton, noSegmentation,
                _("Open the Segment Editor on this segmentation and volume."))
@@ -70,13 +75,21 @@ class QualitySection:
     def hasRegions(self) -> bool:
         """Whether segments matter: not if a segmentation is there only to be stored."""
         parameters = self._parameters
+        chosen = boundsFromText(parameters.segmentBounds, parameters.segmentation)
+        if self._begins:
+            return bool(chosen)
         return parameters.quality == "near-lossless" and parameters.segmentation is not None and not (
-            parameters.storeSegmentation and not boundsFromText(parameters.segmentBounds, parameters.segmentation))
+            parameters.storeSegmentation and not chosen)
+
+    @property
+    def _begins(self):
+        """Whether segments are what the file begins with."""
+        return self._parameters.quality == "lossless" and self._parameters.codec == _LAYERED_CODEC
 
     @property
     def _outside(self):
-        """What happens outside the segments; empty if they do not matter."""
-        return self._parameters.outside if self.hasRegions else ""
+        """What happens outside the segments; empty if they do not matter there."""
+        return self._parameters.outside if self.hasRegions and not self._begins else ""
 
     def estimateRefusal(self) -> str:
         """Why a sample of the volume tells nothing of its size: one sentence, empty if it does."""

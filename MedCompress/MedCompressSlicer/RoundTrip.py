@@ -28,7 +28,7 @@ def compressAndRestore(volume: mc.Volume, options, progressCallback=None, region
     background = options["background"]
     quality = (mc.TargetRatio(targetRatio) if targetRatio
                else mc.ConstantBackground(background) if background is not None
-               else mc.NearLossless(maxError) if maxError or regions is not None else None)
+               else mc.NearLossless(maxError) if maxError or (regions is not None and any(regions.maxErrors)) else None)
     started = time.perf_counter()
     data = mc.compress(volume, options["codec"], options["preset"] or None,
                        progress=lambda fraction: report(_COMPRESSION_SHARE * fraction),

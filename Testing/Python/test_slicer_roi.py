@@ -157,6 +157,18 @@ def test_one_value_outside_is_refused(logic, wrong, words):
         logic.roundTrip(ct, **{"roi": roi, "background": -1000, **wrong})
 
 
+def test_a_progressive_file_begins_with_a_segment(logic, tmp_path, monkeypatch):
+    import MedCompressLib as mc
+
+    asked, compress = [], mc.compress
+    monkeypatch.setattr(mc, "compress", lambda *volume, **given: asked.append(given) or compress(*volume, **given))
+    ct, lesion = addVolume(), box()
+    roi = logic.segmentROI(addSegmentation(ct, lesion=lesion), ["lesion"])
+    report = logic.compressVolume(ct, tmp_path / "first.mcz", codec="progressive", roi=roi)
+    assert report.identical and not report.regions
+    assert asked[0]["quality"] is None and np.array_equal(asked[0]["roi"].labels, lesion)
+
+
 def test_bits_spent(logic):
     """The whole is the file; regions share it, a lossless one more for each voxel than a bounded one."""
     ct = addVolume()
