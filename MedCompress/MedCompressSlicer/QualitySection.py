@@ -93,8 +93,8 @@ class QualitySection:
 
     def estimateRefusal(self) -> str:
         """Why a sample of the volume tells nothing of its size: one sentence, empty if it does."""
-        return _("A sample tells nothing of segments of which the file holds nothing but them; compress the "
-                 "volume.") if self._outside == "constant" else ""
+        return _("A sample tells little where only the segments are kept; compress the volume.") \
+            if self._outside == "constant" else ""
 
     def settings(self) -> dict:
         """The chosen quality, by the names of CompressionSettings."""

@@ -117,7 +117,7 @@ def test_only_the_segments_are_kept(panel):
     assert ui.applyButton.enabled is False and "every segment is lossless" in ui.applyButton.toolTip
     chooseSegments(panel, liver=0, spleen=0)
     assert ui.applyButton.enabled is True
-    assert ui.estimateButton.enabled is False and "A sample tells nothing" in ui.estimateButton.toolTip
+    assert ui.estimateButton.enabled is False and "A sample tells little" in ui.estimateButton.toolTip
     assert "suits the volume" in ui.presetDescriptionLabel.text
     ui.backgroundSpinBox.value = 40_000
     assert ui.applyButton.enabled is False and "from -32768 to 32767" in ui.applyButton.toolTip
