@@ -102,6 +102,26 @@ def test_experts_that_could_leave_the_exact_range_are_refused():
         Experts([np.zeros(0)], [np.full((1, 2), 1 << 27, np.int64)])
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_limits_are_those_of_the_format(refused):
+    """As numbers, not as the library's constants: what lies on a limit passes, what lies one beyond does not."""
+    weights = np.array([[16416, 16416, 1 + refused]], np.int16)           # 32832 * 511 + 32 * 2 is 2**24
+    wide = np.zeros((1, 4096 + refused), np.int16)
+    deep = [np.ones((1, 2), np.int16)] * (16 + refused)
+    text = {"note": "n" * (65536 - len('{"layers": [[1, 2]], "note": ""}') + refused)}
+    experts = np.tile([[1 << 14, 0]], (64 + refused, 1))
+    for make in (lambda: IntegerNetwork((weights,)), lambda: IntegerNetwork((wide,)),
+                 lambda: unpack_model(pack_model(Model(IntegerNetwork(tuple(deep)), {}))),
+                 lambda: unpack_model(pack_model(Model(IntegerNetwork((deep[0],)), text))),
+                 lambda: Experts([np.arange(len(experts) - 1.0)], [experts]),
+                 lambda: Experts([np.zeros(0)], [np.array([[1 << 27, (1 << 27) - 1 + refused]])])):
+        if not refused:
+            make()
+            continue
+        with pytest.raises(FormatError):
+            make()
+
+
 def test_float32_sums_are_exact_at_the_bound():
     """The worst case the proof allows, in every order BLAS may choose: equal to integer arithmetic."""
     rng = np.random.default_rng(0)
