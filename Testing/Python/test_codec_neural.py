@@ -122,6 +122,18 @@ def test_limits_are_those_of_the_format(refused):
             make()
 
 
+@pytest.mark.parametrize("name, allowed, refused", [
+    ("radii", [[8, 3]], [[9, 3]]), ("radii", [[2, 1]] * 4, [[2, 1]] * 5),
+    ("regions", [0] * 15 + [3], [0] * 16 + [3]), ("residuals", 6, 5), ("residuals", 24, 25)])
+def test_configurations_up_to_their_limits(name, allowed, refused):
+    config = {"radii": [[5, 3], [3, 3]], "inputs": 12, "residuals": 14, "temporal": False, "maximum": 4095,
+              "network": "none", "bound": [3, 0, 4095]}
+    with pytest.raises(FormatError, match="neural model that this version"):
+        NeuralCodec.from_config({**config, name: allowed}, b"")
+    with pytest.raises(FormatError, match="configuration of the neural codec"):
+        NeuralCodec.from_config({**config, name: refused}, b"")
+
+
 def test_float32_sums_are_exact_at_the_bound():
     """The worst case the proof allows, in every order BLAS may choose: equal to integer arithmetic."""
     rng = np.random.default_rng(0)
