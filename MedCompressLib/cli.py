@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .facts_text import HIDDEN, archive_rows, proven_text, show, volume_rows
-from .terminal import complain, progress_callback, shape_text, size_text, terminate_like_interrupt, warn
+from .terminal import complain, progress_callback, shape_text, size_text, stretches_text, terminate_like_interrupt, warn
 
 if TYPE_CHECKING:
     from .lazy import LazyVolume
@@ -252,10 +252,11 @@ def _regions(options: argparse.Namespace, quality: Quality | None, volume: LazyV
     if options.roi is None:
         return None
     from . import api
+    from .codecs import has_previews
     from .errors import UnsupportedError
     from .roi import RegionOfInterest
 
-    if quality is None and options.codec != "progressive":
+    if quality is None and not has_previews(options.codec):
         raise UnsupportedError("With --roi, say what becomes of the rest: --max-error, a target or --background; or "
                                "use --codec progressive, whose files begin with the regions.")
     labels = api.read(options.roi)
@@ -332,7 +333,7 @@ def _preview(options: argparse.Namespace) -> int:
     api.write(options.output, volume, overwrite=options.force)
     what = "exact" if mark is None else f"PREVIEW from {mark['bytes']} of {mark['file_bytes']} bytes"
     if mark and mark["exact_slices"]:
-        what += f"; exact slices: {', '.join(f'{first} to {last}' for first, last in mark['exact_slices'])}"
+        what += f"; exact slices: {stretches_text(mark['exact_slices'])}"
     print(f"{options.output}: {shape_text(volume.shape)} voxels of {volume.dtype}, {what}.")
     return DONE
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from .background import with_constant_background
 from .checksum import combined_digest, slice_digests
-from .codecs import Codec, Progress, codec_ids, get_codec
+from .codecs import Codec, Progress, codec_ids, get_codec, has_previews
 from .codecs.raw import RawCodec
 from .container import CODED, VERBATIM, StoredSlab, Writer
 from .errors import UnsupportedError
@@ -145,7 +145,7 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
         if _encode_bounded_volume(volume, voxels, file, codec, preset, threads, progress, quality.max_error, roi,
                                   model):
             return
-    elif roi is not None and not (codec in codec_ids() and get_codec(codec).previews):
+    elif roi is not None and not has_previews(codec):
         raise UnsupportedError("A region of interest needs a quality for what lies outside, as in "
                                "quality=NearLossless(20), or the codec 'progressive', whose files begin with it; "
                                "without both everything is lossless.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .terminal import shape_text, short_text, size_text
+from .terminal import shape_text, short_text, size_text, stretches_text
 
 HIDDEN = "(not shown without --phi)"
 
@@ -65,8 +65,7 @@ def volume_rows(facts: dict) -> dict[str, str]:
         "SHA-256": facts["voxel_sha256"],
     }
     if "first_slices" in facts:
-        rows["begins with"] = "slices " + ", then ".join(
-            ", ".join(f"{first} to {last}" for first, last in group) for group in facts["first_slices"])
+        rows["begins with"] = "slices " + ", then ".join(map(stretches_text, facts["first_slices"]))
     if facts["sequence"]:
         sequence = facts["sequence"]
         unit = sequence["unit"] or "no unit"

@@ -81,12 +81,10 @@ class RegionOfInterest:
         bounds = {label: self.max_errors.get(label, 0) for label in labels}
         allowed = np.full(shape, _ANY if background is None else background, np.int64)
         for bound in sorted(set(bounds.values()), reverse=True):     # the tightest last, so that it counts
-            inside = np.isin(self.labels, [label for label in labels if bounds[label] == bound])
-            allowed[inside] = bound
+            allowed[self._where(bounds, bound)] = bound
         if self.margin:
             for bound in sorted(set(bounds.values()), reverse=True):
-                near = _grown(np.isin(self.labels, [label for label in labels if bounds[label] == bound]), spacing,
-                              self.margin)
+                near = _grown(self._where(bounds, bound), spacing, self.margin)
                 allowed[near] = np.minimum(allowed[near], bound)
         max_errors, regions = np.unique(allowed, return_inverse=True)
         if len(max_errors) > MAX_REGIONS:
@@ -103,11 +101,15 @@ class RegionOfInterest:
         priorities = {label: self.priorities.get(label, 0) for label in labels}
         found = []
         for priority in sorted(set(priorities.values()), reverse=True):
-            inside = np.isin(self.labels, [label for label in labels if priorities[label] == priority])
+            inside = self._where(priorities, priority)
             if self.margin:
                 inside = _grown(inside, spacing, self.margin)
             found.append(np.any(inside, axis=(1, 2)))
         return found
+
+    def _where(self, of_label: dict[int, int], value: int) -> np.ndarray:
+        """Voxels of the labels that have this value."""
+        return np.isin(self.labels, [label for label, own in of_label.items() if own == value])
 
     def _labels_in(self, shape: tuple[int, int, int]) -> list[int]:
         """Those that there are, where they fit a volume of that shape."""

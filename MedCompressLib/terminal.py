@@ -82,6 +82,11 @@ def shape_text(shape: list[int] | tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
+def stretches_text(stretches: list[list[int]]) -> str:
+    """2 to 5, 9 to 9 and the like."""
+    return ", ".join(f"{first} to {last}" for first, last in stretches)
+
+
 def short_text(value: object) -> str:
     """JSON of at most 100 characters."""
     text = json.dumps(value, ensure_ascii=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from slicer.i18n import tr as _
 
-from MedCompressLib.codecs import get_codec
+from MedCompressLib.codecs import has_previews
 
 from .Lossy import lossyName, lossyProperties, lossyRefusal
 from .SegmentROI import SegmentROI
@@ -65,11 +65,11 @@ class CompressionSettings:
             return self._backgroundRefusal(node)
         if self.lossy:
             return lossyRefusal(node, frameOf(node), self.codec, self.roi, self.force, bounded=not self.targetRatio)
-        if self.roi is None or (self.codec != "auto" and get_codec(self.codec).previews):
-            return self.roi.refusal() if self.roi is not None else ""
-        return self.roi.refusal() or _(
+        if self.roi is None:
+            return ""
+        return self.roi.refusal() or ("" if has_previews(self.codec) else _(
             "All of these segments are lossless, and so is what lies outside: allow an error outside (maxError) or in "
-            "a segment, or use the codec progressive, whose files begin with them.")
+            "a segment, or use the codec progressive, whose files begin with them."))
 
     def _backgroundRefusal(self, node):
         if self.roi is None:

@@ -3,14 +3,14 @@
 import slicer
 from slicer.i18n import tr as _
 
+from MedCompressLib.codecs import has_previews
+
 from .Choices import choiceOf, enable, showChoices
 from .Lossy import unitsOf
 from .SegmentROI import SegmentROI
 from .SegmentTable import SegmentTable, boundsFromText
 from .SequenceNode import frameOf, refusalOf
 from .VolumeNode import voxelsOfNode
-
-_LAYERED_CODEC = "progressive"
 
 
 class QualitySection:
@@ -84,7 +84,7 @@ class QualitySection:
     @property
     def _begins(self):
         """Whether segments are what the file begins with."""
-        return self._parameters.quality == "lossless" and self._parameters.codec == _LAYERED_CODEC
+        return self._parameters.quality == "lossless" and has_previews(self._parameters.codec)
 
     @property
     def _outside(self):

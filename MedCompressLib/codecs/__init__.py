@@ -189,3 +189,8 @@ def get_codec(codec_id: str) -> type[Codec]:
     if codec_id not in _MODULES:
         raise FormatError(f"There is no codec named {codec_id[:40]!r}; this version has {', '.join(_MODULES)}.")
     return importlib.import_module(_MODULES[codec_id], __name__).CODEC
+
+
+def has_previews(codec_id: str) -> bool:
+    """Whether that is the id of a codec with layers; "auto" is none."""
+    return codec_id in _MODULES and get_codec(codec_id).previews

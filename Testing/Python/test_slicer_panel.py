@@ -103,13 +103,15 @@ def test_what_has_no_effect_is_disabled_and_says_why(panel):
 
 def test_only_the_segments_are_kept(panel):
     """The value outside starts as the lowest of the volume; a sample could not tell the size."""
+    import slicer
+
     volume = addVolume()
     ui = panel.ui
     panel._parameterNode.inputVolume = volume
     ui.segmentationSelector.setCurrentNode(addSegmentation(volume, ("liver", "spleen")))
     choose(ui.qualityComboBox, "near")
     choose(ui.outsideComboBox, "one value")
-    lowest = int(slicer_array(volume).min())
+    lowest = int(slicer.util.arrayFromVolume(volume).min())
     assert ui.backgroundSpinBox.enabled is True and ui.backgroundSpinBox.value == lowest
     assert ui.maxErrorSpinBox.enabled is False and "one value" in ui.maxErrorSpinBox.toolTip
     assert ui.applyButton.enabled is False and "at least one segment" in ui.applyButton.toolTip
@@ -143,12 +145,6 @@ def test_a_progressive_file_begins_with_segments(panel, tmp_path):
     waitForJob(panel)
     assert "Identical: yes" in ui.resultLabel.text and ui.resultLabel.text.count("LOSSY") == 0
     assert mc.verify(tmp_path / "first.mcz").ok
-
-
-def slicer_array(volume):
-    import slicer
-
-    return slicer.util.arrayFromVolume(volume)
 
 
 def test_numbers_have_the_range_that_makes_sense(panel):
