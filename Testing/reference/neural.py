@@ -6,6 +6,7 @@ import math
 import struct
 from bisect import bisect_right
 from itertools import accumulate, pairwise, product
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def decode_slab(config: dict, model: bytes, maximum: int, payload: bytes, shape:
     codec = Neural(config, model)
     require(codec.maximum == maximum, "another maximum than that of the samples")
     require((regions is None) == (codec.regions is None), "regions in the header or in the configuration only")
-    return Slab(codec, payload, shape, regions).samples
+    return Slab(codec, payload, shape, regions).decode()
 
 
 def scaled_root(n: int, shift: int) -> int:
@@ -78,6 +79,7 @@ class Neural:
         self.taps = taps(config["radii"], self.temporal)
         self.residual_taps = residual_taps(config["residuals"], self.temporal)
         self.used = [[tap for tap in self.taps if is_used(tap, around)] for around in range(4)]
+        self.places = [np.array(used) for used in self.used]
         self.in_slice = config["residuals"]
         self.inputs = config["inputs"]
         require(type(self.inputs) is int and 0 <= self.inputs <= len(self.taps), "the inputs")
@@ -180,7 +182,7 @@ def run_network(layers: list[np.ndarray], inputs: list[int]) -> tuple[int, int]:
     for number, layer in enumerate(layers):
         values = (layer @ values) >> (7 if number else 6)
         if number < len(layers) - 1:
-            values = np.append(values.clip(0, 1023), 64)
+            values = np.append(np.minimum(np.maximum(values, 0), 1023), 64)
     return int(values[0]), int(values[1])
 
 
@@ -190,14 +192,16 @@ class Slab:
     def __init__(self, codec: Neural, payload: bytes, shape: Offset, regions: np.ndarray | None):
         require(int(np.prod(shape[:3])) <= MOST_ROWS, "too many rows in a slab")
         self.codec, self.shape, self.regions = codec, shape, regions
-        self.samples, self.residuals = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        self.known = np.zeros(shape, bool)
+        self.samples, self.residuals = np.zeros(shape, np.int64), {}
         number = 1 if codec.regions is None else len(codec.regions)
-        stream = GroupStream(payload, number * GROUPS, int(np.prod(shape)), self.given_table)
+        self.stream = GroupStream(payload, number * GROUPS, int(np.prod(shape)), self.given_table)
+
+    def decode(self) -> np.ndarray:
+        """All samples."""
         for place in self.order():
-            self.decode_voxel(place, stream)
-            self.known[place] = True
-        stream.end()
+            self.decode_voxel(place)
+        self.stream.end()
+        return self.samples
 
     def order(self) -> list[Offset]:
         """The voxels in the order in which they are decoded."""
@@ -235,11 +239,11 @@ class Slab:
         below = [distribution(edge(value)) for value in range(-reach, reach + 2)]
         return shift, -reach, [max(b - a, 1) for a, b in pairwise(below)] + [4096]
 
-    def decode_voxel(self, place: Offset, stream: GroupStream) -> None:
+    def decode_voxel(self, place: Offset) -> None:
         codec, around = self.codec, surrounding(place)
         most = 16 * codec.maximum
         used = codec.used[around]
-        values = dict(zip(used, self.samples_at(place, used), strict=True))
+        values = dict(zip(used, self.samples_at(place, codec.places[around]), strict=True))
         residuals = [residual if is_used(tap, around) else 0 for tap, residual in
                      zip(codec.residual_taps, self.residuals_at(place, codec.residual_taps), strict=True)]
 
@@ -273,7 +277,7 @@ class Slab:
         shift = {4: 1, 2: 2, 1: 3}[GROUPS_OF_LEVEL[level]]
         group = 0 if flat else FIRST_GROUP[level] + (min(abs(rest), 7) >> shift)
         region = 0 if self.regions is None else int(self.regions[place])
-        symbol = stream.next(region * GROUPS + group)
+        symbol = self.stream.next(region * GROUPS + group)
         sample = self.bounded(centre, symbol if rest >= 0 else -symbol, region)
         require(0 <= sample <= codec.maximum, "a sample out of range")
         self.samples[place], self.residuals[place] = sample, 16 * sample - p
@@ -291,16 +295,14 @@ class Slab:
             return high + max(0, (u - high - 1) // step)
         return u
 
-    def samples_at(self, place: Offset, taps: list[Offset]) -> list[int]:
-        """The samples at these taps; outside the slab the nearest inside, if it is known."""
-        at = tuple(np.clip(np.add(place, taps), 0, np.array(self.shape) - 1).T)
-        return np.where(self.known[at], self.samples[at], 0).tolist()
+    def samples_at(self, place: Offset, taps: np.ndarray) -> list[int]:
+        """The samples at these taps; outside the slab the nearest inside; 0 where they are not known."""
+        nearest = np.minimum(np.maximum(taps + np.array(place), 0), np.array(self.shape) - 1)
+        return self.samples[tuple(nearest.T)].tolist()
 
     def residuals_at(self, place: Offset, taps: list[Offset]) -> list[int]:
         """The residuals at these taps, 0 outside the slab."""
-        at = np.add(place, taps)
-        inside = ((at >= 0) & (at < self.shape)).all(1)
-        return np.where(inside, self.residuals[tuple(np.where(inside[:, None], at, 0).T)], 0).tolist()
+        return [self.residuals.get(tuple(map(add, place, tap)), 0) for tap in taps]
 
 
 def distribution(place: int) -> int:

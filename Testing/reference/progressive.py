@@ -1,5 +1,6 @@
 """Section 10.6: the codec `progressive`."""
 
+from bisect import bisect_right
 from itertools import product
 
 import numpy as np
@@ -240,7 +241,7 @@ def class_of(spread: int, shift: int) -> int:
 
 
 def distance(away: int, spread: int) -> int:
-    return sum(n * spread <= 16 * abs(away) for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64))
+    return bisect_right((2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64), 16 * abs(away) // spread)
 
 
 def first(mean: list[int], spread: list[int], shift: int, symbols: Symbols) -> list[int]:

@@ -270,10 +270,17 @@ def expected(low: np.ndarray, coded: list, band: np.ndarray, residuals: list, pa
 
 def at(array: np.ndarray, offset: tuple[int, int, int], shape: Shape, edge: bool = False) -> np.ndarray:
     """The neighbours of all elements of an array of `shape`: 0 outside, or the values of the edge."""
-    margins = ((0, 0), (1, 2), (2, 3), (2, 3))  # as far as offsets reach, and bands differ by one element in size
-    wide = np.pad(array, margins, mode="edge" if edge else "constant")
-    return wide[:, *(slice(margin + step, margin + step + length)
-                     for (margin, _), step, length in zip(margins[1:], offset, shape[1:], strict=True))]
+    axes = list(zip(offset, shape[1:], array.shape[1:], strict=True))
+    if edge:
+        places = [[min(max(0, n + step), size - 1) for n in range(length)] for step, length, size in axes]
+        return array[:, *np.ix_(*places)]
+    found, there, here = np.zeros(shape, array.dtype), [slice(None)], [slice(None)]
+    for step, length, size in axes:
+        first, end = max(0, -step), max(0, -step, min(length, size - step))
+        there.append(slice(first, end))
+        here.append(slice(first + step, end + step))
+    found[*there] = array[*here]
+    return found
 
 
 def mean_taps(low: np.ndarray, coded: list[np.ndarray], band: np.ndarray, known: list) -> list[np.ndarray]:
