@@ -39,6 +39,7 @@ from .varint import ByteReader, write_signed, write_varint
 MAX_GROUPS = 1 << 16
 _INT32 = 1 << 31
 _FEW = 1 << 15       # a given table is tried for groups of no more symbols
+_N_STEPS = 2 * MAX_CODE - 1     # from one count code to another
 _N_LENGTHS = 35      # an escaped value's excess has 1 to 34 bits; index 0 is not used
 _DAMAGED = "The compressed data is damaged: "
 
@@ -281,11 +282,12 @@ def _excess(part: np.ndarray, table: Table) -> np.ndarray:
     return np.where(outside < 0, -2 * outside, 2 * (outside - table.size) + 1)
 
 
-def _unsplit(index: np.ndarray, table: Table, excess: np.ndarray) -> np.ndarray:
+def _unsplit(index: np.ndarray, table: Table, excess: np.ndarray, beyond: int) -> np.ndarray:
+    """The values of indices; those that escape must lie in -beyond .. beyond - 1."""
     symbols = index + np.int32(table.low)
     if len(excess):
         outside = np.where(excess & 1, table.low + table.size + (excess >> 1), table.low - (excess >> 1))
-        if outside.min() < -_INT32 or outside.max() >= _INT32:
+        if outside.min() < -beyond or outside.max() >= beyond:
             raise FormatError(_DAMAGED + "a symbol lies outside 32 bits.")
         symbols[index == table.size] = outside
     return symbols
@@ -301,8 +303,9 @@ def _read_symbols(reader: ByteReader, counts: np.ndarray, given: list[GivenTable
             continue
         shifts.append(reader.varint(31))
         low, size = reader.signed(_INT32), reader.varint(MAX_TABLE_SIZE)
+        beyond = _INT32 >> shifts[-1]
         entries += size + 1
-        if size == 0 or low < -_INT32 or low + size > _INT32 or entries > 2 * MAX_TABLE_SIZE + 64 * counts.sum():
+        if size == 0 or low < -beyond or low + size > beyond or entries > 2 * MAX_TABLE_SIZE + 64 * counts.sum():
             raise FormatError(_DAMAGED + "a table of symbol counts is impossible.")
         shapes.append((low, size))
     step_table = _read_step_table(reader) if shapes else None
@@ -329,7 +332,7 @@ def _read_symbols(reader: ByteReader, counts: np.ndarray, given: list[GivenTable
                                          strict=True):
         values = symbols[end:end + len(index)]
         end += len(index)
-        values[:] = _unsplit(index, table, part)
+        values[:] = _unsplit(index, table, part, _INT32 >> shift)
         if shift:
             append_low_bits(values, reader.take(packed_size(len(index), shift)), shift)
     return symbols
@@ -356,14 +359,13 @@ def _write_step_table(out: bytearray, table: CountTable) -> None:
 
 
 def _read_step_table(reader: ByteReader) -> CountTable:
-    low, n_used = reader.signed(MAX_CODE), reader.varint(2 * MAX_CODE)
-    place, codes = 0, np.zeros(2 * MAX_CODE, np.int64)
+    low, n_used = reader.signed(MAX_CODE - 1), reader.varint(_N_STEPS)
+    place, codes, gaps = 0, np.zeros(_N_STEPS + 1, np.int64), []
     for _ in range(n_used):
-        place += reader.varint(2 * MAX_CODE)
-        if place >= len(codes) - 1:
-            break
+        gaps.append(reader.varint(_N_STEPS - 1 - place))
+        place += gaps[-1]
         codes[place] = reader.take(1)[0]
-    if n_used == 0 or place >= len(codes) - 1 or codes.max() >= MAX_CODE:
+    if n_used == 0 or 0 in gaps[1:] or codes.max() >= MAX_CODE:
         raise FormatError(_DAMAGED + "a table of symbol counts is impossible.")
     return CountTable(low, codes[:place + 2])
 

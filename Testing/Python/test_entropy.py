@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.entropy import GroupStream
+from reference.refuse import RefusedError
 
 from MedCompressLib.codecs.neural.logistic import SIGMOID, logistic_table
 from MedCompressLib.codecs.neural.predictor import N_GROUPS
 from MedCompressLib.compiled import SWITCH
 from MedCompressLib.entropy import GroupDecoder, encode_groups
-from MedCompressLib.entropy.bits import append_low_bits, pack_low_bits
+from MedCompressLib.entropy.bits import append_low_bits, pack_bits, pack_low_bits
 from MedCompressLib.entropy.rans import Encoder, RowsDecoder, TableRows
-from MedCompressLib.entropy.tables import COUNT_OF_CODE, MAX_CODE, GivenTable, code_of_count, fit_table
+from MedCompressLib.entropy.tables import COUNT_OF_CODE, MAX_CODE, CountTable, GivenTable, code_of_count, fit_table
+from MedCompressLib.entropy.varint import write_signed, write_varint
 from MedCompressLib.errors import FormatError
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
@@ -141,11 +144,16 @@ def test_low_bits(monkeypatch, width, switch):
     assert np.array_equal(upper, values)
 
 
-def test_the_decoder_hands_out_no_more_than_there_is():
-    decoder = GroupDecoder(encode_groups(np.zeros(4, np.int32), np.zeros(4, np.uint8), 1), 4)
-    decoder.decode(np.zeros(3, np.uint8))
+@pytest.mark.parametrize("switch", ["0", "1"])
+def test_the_decoder_hands_out_no_more_than_there_is(monkeypatch, switch):
+    if switch == "1":
+        pytest.importorskip("numba")
+    monkeypatch.setenv(SWITCH, switch)
+    decoder = GroupDecoder(encode_groups(np.arange(4), np.zeros(4, np.uint8), 1), 4)
+    decoder.decode(np.zeros(2, np.uint8))
     with pytest.raises(FormatError, match="shorter than needed"):
-        decoder.decode(np.zeros(2, np.uint8))
+        decoder.decode(np.zeros(3, np.uint8))
+    assert decoder.decode(np.zeros(1, np.uint8)) == 2, "none was taken when there were too few"
     with pytest.raises(FormatError, match="more symbols than voxels"):
         decoder.finish()
     with pytest.raises(FormatError, match="shorter than needed"):
@@ -156,6 +164,11 @@ def test_a_stream_beyond_the_limit_is_refused():
     data = encode_groups(np.zeros(1000, np.int32), np.zeros(1000, np.uint8), 1)
     with pytest.raises(FormatError, match="declares 1000"):
         GroupDecoder(data, 999)
+    GroupDecoder(data, 1000)
+    data = encode_groups(np.zeros(10, np.int32), np.zeros(10, np.uint8), 1, given_tables)
+    with pytest.raises(FormatError, match="declares"):
+        GroupDecoder(data, 9, given_tables)
+    GroupDecoder(data, 10, given_tables)
 
 
 def test_wrong_use_is_said_plainly():
@@ -163,6 +176,114 @@ def test_wrong_use_is_said_plainly():
         encode_groups(np.zeros(3, np.int32), np.zeros(2, np.uint8), 1)
     with pytest.raises(ValueError, match="below n_groups"):
         encode_groups(np.zeros(3, np.int32), np.full(3, 4, np.uint8), 4)
+    with pytest.raises(ValueError, match="at most 65536"):
+        encode_groups(np.zeros(3, np.int32), np.zeros(3, np.uint8), 65537)
+
+
+def stream(tables, indices, lowest=None, entries=None, excess=(), tail=b""):
+    """A group stream with such tables (shift, low, count codes), one for each row of indices. Its step table is made of
+    the tables, or of a lowest step and entries (gap, count code)."""
+    out = bytearray()
+    for number in (len(tables), *map(len, indices)):
+        write_varint(out, number)
+    for shift, low, codes in tables:
+        write_varint(out, shift)
+        write_signed(out, low)
+        write_varint(out, len(codes) - 1)
+    steps = np.concatenate([np.diff(codes, prepend=0) for _, _, codes in tables]).astype(np.int32)
+    if entries is None:
+        lowest, used = int(steps.min()), np.unique(steps)
+        entries = [(int(gap), 1) for gap in np.diff(used - lowest, prepend=0)]
+    write_signed(out, lowest)
+    write_varint(out, len(entries))
+    step_codes = np.zeros(sum(gap for gap, _ in entries) + 2, np.int64)
+    place = 0
+    for gap, code in entries:
+        write_varint(out, gap)
+        out.append(code)
+        place += gap
+        step_codes[place] = code
+    write_varint(out, len(excess))
+    coder, bits = Encoder(), b""
+    if len(excess):
+        lengths = np.array([int(number).bit_length() for number in excess], np.int32)
+        length_codes = np.minimum(np.bincount(lengths, minlength=35), 7)
+        out += bytes(length_codes.tolist())
+        coder.put(CountTable(0, length_codes), lengths)
+        bits = pack_bits(np.array(excess), lengths - 1)
+    for (_, _, codes), row in reversed(list(zip(tables, indices, strict=True))):
+        coder.put(CountTable(0, np.array(codes)), np.array(row, np.int32))
+    coder.put(CountTable(lowest, step_codes), steps)
+    words = coder.words()
+    write_varint(out, len(words))
+    return bytes(out) + words.astype("<u4").tobytes() + bits + tail
+
+
+def symbols_of(data, sizes):
+    """What either decoder makes of a stream; FormatError if both refuse it."""
+    try:
+        found = GroupDecoder(data, sum(sizes)).remaining()[1].tolist()
+    except FormatError:
+        with pytest.raises(RefusedError):
+            GroupStream(data, len(sizes), sum(sizes))
+        raise
+    other = GroupStream(data, len(sizes), sum(sizes))
+    assert found == [other.next(group) for group, size in enumerate(sizes) for _ in range(size)]
+    return found
+
+
+ONE = [1, 0]     # the count codes of a table of one value without an escape
+
+
+@pytest.mark.parametrize("good, bad", [
+    ({"tables": [(31, -1, ONE)], "tail": b"\0" * 4}, {"tables": [(32, -1, ONE)], "tail": b"\0" * 4}),
+    ({"tables": [(0, -(2**31), ONE)]}, {"tables": [(0, -(2**31) - 1, ONE)]}),
+    ({"tables": [(0, 2**31 - 1, ONE)]}, {"tables": [(0, 2**31, ONE)]}),
+    ({"tables": [(0, 2**31 - 2, [1, 1, 0])]}, {"tables": [(0, 2**31 - 1, [1, 1, 0])]}),
+    ({"tables": [(4, -(2**27), [1, 1])], "tail": b"\0"}, {"tables": [(4, -(2**27) - 1, [1, 1])], "tail": b"\0"}),
+    ({"tables": [(4, 2**27 - 1, [1, 1])], "tail": b"\0"}, {"tables": [(4, 2**27, [1, 1])], "tail": b"\0"}),
+    ({"tables": [(4, 0, [1, 1])], "indices": [[1]], "excess": [2**28 - 3], "tail": b"\0"},
+     {"tables": [(4, 0, [1, 1])], "indices": [[1]], "excess": [2**28 - 1], "tail": b"\0"}),
+    ({"tables": [(0, 0, [1, 1])], "indices": [[1]], "excess": [2**32 - 3]},
+     {"tables": [(0, 0, [1, 1])], "indices": [[1]], "excess": [2**32 - 1]}),
+    ({"tables": [(0, 0, [1, 1])], "indices": [[1]], "excess": [2**32]},
+     {"tables": [(0, 0, [1, 1])], "indices": [[1]], "excess": [2**32 + 2]}),
+    ({"tables": [(0, 5, [207, 0])], "lowest": -207, "entries": [(0, 1), (414, 1)]},
+     {"tables": [(0, 5, [207, 0])], "lowest": -207, "entries": [(0, 1), (414, 1), (1, 1)]}),
+    ({"tables": [(0, 5, [100, 200])], "lowest": 100, "entries": [(0, 1)]},
+     {"tables": [(0, 5, [100, 200])], "lowest": 100, "entries": [(0, 1), (0, 1)]}),
+    ({"tables": [(0, 5, [206, 0])], "lowest": -207, "entries": [(1, 1), (412, 1)]},
+     {"tables": [(0, 5, [206, 0])], "lowest": -208, "entries": [(2, 1), (412, 1)]}),
+    ({"tables": [(0, 0, [1] * 2**17 + [0])] * 2 + [(0, 0, [1] * 189 + [0])]},
+     {"tables": [(0, 0, [1] * 2**17 + [0])] * 2 + [(0, 0, [1] * 190 + [0])]}),
+    ({"tables": [(0, 0, [1] * 2**17 + [0])]}, {"tables": [(0, 0, [1] * (2**17 + 1) + [0])]}),
+], ids=["shift", "lowest value", "highest value", "highest of two", "lowest shifted", "highest shifted",
+        "escape shifted", "escape above", "escape below", "place of step", "gap", "lowest step", "all tables", "size"])
+@pytest.mark.parametrize("switch", ["0", "1"])
+def test_limits_of_a_stream(monkeypatch, good, bad, switch):
+    """FORMAT.md, section 11: what is allowed just so, and what is beyond, by both decoders."""
+    if switch == "1":
+        pytest.importorskip("numba")
+    monkeypatch.setenv(SWITCH, switch)
+    good, bad = ({"indices": [[0]] * len(case["tables"])} | case for case in (good, bad))
+    assert len(symbols_of(stream(**good), [1] * len(good["tables"]))) == len(good["tables"])
+    with pytest.raises(FormatError):
+        symbols_of(stream(**bad), [1] * len(bad["tables"]))
+
+
+def test_limit_of_the_number_of_groups():
+    round_trip([7, -7], [0, 65535], 65536)
+    data = b"\x81\x80\x04" + bytes(65537)
+    with pytest.raises(FormatError, match="declares 65537"):
+        GroupDecoder(data, 0)
+    with pytest.raises(RefusedError):
+        GroupStream(data, 65537, 0)
+
+
+def test_a_step_table_has_an_entry():
+    data = stream([(0, 5, ONE)], [[0]], lowest=0, entries=[])
+    with pytest.raises(FormatError, match="impossible"):
+        symbols_of(data, [1])
 
 
 @pytest.mark.parametrize("seed", range(150))

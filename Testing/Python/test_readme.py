@@ -21,12 +21,13 @@ def blocks(language):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with chest.nrrd, a real scan, though not of a chest (one frame of nibabel's), and organs.nrrd."""
+    """A folder with chest.nrrd, a real scan, though not of a chest (part of a frame of nibabel's), and organs.nrrd."""
     pytest.importorskip("nibabel")
     folder = tmp_path_factory.mktemp("readme")
     scan = read(sample_scan())
-    write(folder / "chest.nrrd", type(scan)(scan.voxels[0], scan.ijk_to_ras))
-    write(folder / "organs.nrrd", type(scan)((scan.voxels[0] > 400).astype("uint8"), scan.ijk_to_ras))
+    voxels = scan.voxels[0, :16, 16:80, 16:112]
+    write(folder / "chest.nrrd", type(scan)(voxels, scan.ijk_to_ras))
+    write(folder / "organs.nrrd", type(scan)((voxels > 400).astype("uint8"), scan.ijk_to_ras))
     return folder
 
 

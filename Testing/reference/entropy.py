@@ -12,6 +12,7 @@ MOST_SIZE = 2**17
 MOST_SHIFT = 31
 MOST_BITS = 34  # of an excess
 COUNT_CODES = 208
+MOST_STEPS = 2 * COUNT_CODES - 1
 
 
 class Bytes:
@@ -148,15 +149,20 @@ def read_groups(stream: Bytes, numbers: list[int], given: dict[int, tuple]) -> l
                 shift, low, counts[group] = given[group]
                 heads[group] = shift, low, len(counts[group]) - 1
                 continue
-            heads[group] = shift, _, size = stream.varint(), stream.signed(), stream.varint()
+            heads[group] = shift, low, size = stream.varint(), stream.signed(), stream.varint()
             require(shift <= MOST_SHIFT and 1 <= size <= MOST_SIZE, "the head of a group")
+            require(-2**31 <= low << shift and low + size << shift <= 2**31, "a table outside 32 bits")
     own = len(heads) > len(counts)
+    entries = sum(size + 1 for group, (_, _, size) in heads.items() if group not in given)
+    require(entries <= 2**18 + 64 * sum(numbers), "the tables are too long")
     lowest_step = stream.signed() if own else 0
+    require(abs(lowest_step) < COUNT_CODES, "the lowest step")
     step_counts = []
     for number in range(stream.varint() if own else 0):
         gap = stream.varint()
-        require(gap < COUNT_CODES * 2 and (gap > 0 or number == 0), "the step table")
+        require(gap < MOST_STEPS and (gap > 0 or number == 0), "the step table")
         step_counts += [0] * (gap + (number == 0) - 1) + [stream.count()]
+    require(bool(step_counts) == own and len(step_counts) <= MOST_STEPS, "the step table")
     step_counts.append(0)
     escapes = stream.varint()
     length_counts = [stream.count() for _ in range(MOST_BITS + 1)] if escapes else []
