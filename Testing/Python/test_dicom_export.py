@@ -162,7 +162,7 @@ class TestLossy:
         volume = read_series(tilt)
         mask = np.zeros(volume.shape, bool)
         mask[:, 200:260, 200:260] = True
-        data = mc.compress(volume, quality=mc.NearLossless(max_error=8), roi=mc.RegionOfInterest(mask))
+        data = mc.compress(volume, preset="fast", quality=mc.NearLossless(max_error=8), roi=mc.RegionOfInterest(mask))
         facts, again = mc.info(data), mc.decompress(data)
         loss = Loss.of(facts["quality"], facts["ratio"], "liver")
         export_series(again, tmp_path / "out", "rle", tilt, loss)

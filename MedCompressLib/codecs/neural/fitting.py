@@ -37,7 +37,7 @@ def sample_taps(slabs: Sequence[np.ndarray], neighbourhood: Neighbourhood, n_sam
             wanted = min(n_samples, totals[surrounding]) * here[surrounding] / totals[surrounding]
             # what serves the first slice can be learned on all of them, for it uses fewer taps
             sources = [surrounding, surrounding | 1]
-            for f, k, j, j_end in _random_rows(slab.shape, sources, wanted, rng):
+            for f, k, j, j_end in _random_rows(slab.shape, sources, wanted, rng, known.rows_at_once):
                 taps, voxels = known.taps(f, k, j, j_end), known.voxels(f, k, j, j_end)
                 rows = neighbourhood.flat[surrounding]
                 rough = np.flatnonzero(~(taps[rows[1:]] == taps[rows[0]]).all(axis=0))
@@ -143,13 +143,16 @@ def _voxels_by_surrounding(shape) -> np.ndarray:
     return np.array([1, slices - 1, frames - 1, (slices - 1) * (frames - 1)]) * float(plane)
 
 
-def _random_rows(shape, surroundings: list[int], n_voxels: float, rng: np.random.Generator):
-    """Places (f, k, j, j + 1) of distinct random rows whose surrounding is among those asked for."""
+def _random_rows(shape, surroundings: list[int], n_voxels: float, rng: np.random.Generator, at_once: int):
+    """Places (f, k, j, j_end) of distinct random rows whose surrounding is among those asked for; neighbours come
+    together, at most so many."""
     frames, slices, rows, width = shape
     k, f = np.meshgrid(np.arange(slices), np.arange(frames))
     inside = np.isin((k > 0) + 2 * (f > 0), surroundings)
     planes = np.stack([f[inside], k[inside]], axis=1)
     n_rows = len(planes) * rows
     chosen = np.sort(rng.permutation(n_rows)[:max(1, round(n_voxels / width))])
-    for index in chosen:
-        yield int(planes[index // rows, 0]), int(planes[index // rows, 1]), int(index % rows), int(index % rows) + 1
+    for run in np.split(chosen, 1 + np.flatnonzero((np.diff(chosen) > 1) | (chosen[1:] % rows == 0))):
+        for part in np.split(run, range(at_once, len(run), at_once)):
+            plane, j = divmod(int(part[0]), rows)
+            yield *map(int, planes[plane]), j, j + len(part)
