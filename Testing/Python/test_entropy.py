@@ -210,7 +210,7 @@ def stream(tables, indices, lowest=None, entries=None, excess=(), tail=b""):
         length_codes = np.minimum(np.bincount(lengths, minlength=35), 7)
         out += bytes(length_codes.tolist())
         coder.put(CountTable(0, length_codes), lengths)
-        bits = pack_bits(np.array(excess), lengths - 1)
+        bits = pack_bits(np.array(excess), np.maximum(lengths - 1, 0))
     for (_, _, codes), row in reversed(list(zip(tables, indices, strict=True))):
         coder.put(CountTable(0, np.array(codes)), np.array(row, np.int32))
     coder.put(CountTable(lowest, step_codes), steps)
@@ -248,6 +248,8 @@ ONE = [1, 0]     # the count codes of a table of one value without an escape
      {"tables": [(0, 0, [1, 1])], "indices": [[1]], "excess": [2**32 - 1]}),
     ({"tables": [(0, 0, [1, 1])], "indices": [[1]], "excess": [2**32]},
      {"tables": [(0, 0, [1, 1])], "indices": [[1]], "excess": [2**32 + 2]}),
+    ({"tables": [(0, 0, [1, 1])], "indices": [[1]], "excess": [1]},
+     {"tables": [(0, 0, [1, 1])], "indices": [[1]], "excess": [0]}),
     ({"tables": [(0, 5, [207, 0])], "lowest": -207, "entries": [(0, 1), (414, 1)]},
      {"tables": [(0, 5, [207, 0])], "lowest": -207, "entries": [(0, 1), (414, 1), (1, 1)]}),
     ({"tables": [(0, 5, [100, 200])], "lowest": 100, "entries": [(0, 1)]},
@@ -258,7 +260,8 @@ ONE = [1, 0]     # the count codes of a table of one value without an escape
      {"tables": [(0, 0, [1] * 2**17 + [0])] * 2 + [(0, 0, [1] * 190 + [0])]}),
     ({"tables": [(0, 0, [1] * 2**17 + [0])]}, {"tables": [(0, 0, [1] * (2**17 + 1) + [0])]}),
 ], ids=["shift", "lowest value", "highest value", "highest of two", "lowest shifted", "highest shifted",
-        "escape shifted", "escape above", "escape below", "place of step", "gap", "lowest step", "all tables", "size"])
+        "escape shifted", "escape above", "escape below", "excess", "place of step", "gap", "lowest step", "all tables",
+        "size"])
 @pytest.mark.parametrize("switch", ["0", "1"])
 def test_limits_of_a_stream(monkeypatch, good, bad, switch):
     """FORMAT.md, section 11: what is allowed just so, and what is beyond, by both decoders."""
