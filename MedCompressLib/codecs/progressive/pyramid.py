@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ...compiled import compiled, loaded
 from ..wavelet import lifting
 from ..wavelet.codec import add_parents
 from ..wavelet.contexts import Known, Weights
@@ -116,15 +117,10 @@ class Pyramid:
                  wanted: np.ndarray | None, coder: Coder) -> np.ndarray:
         """The coefficients in steps of 2**shift, known so far in steps of 2**known_shift."""
         steps = _steps(values, known_shift)
-        expected = np.where(mean < 0, -1, 1).astype(np.int32)
         for plane in reversed(range(shift, known_shift)):
             groups = plane_groups(steps, mean, spread, plane)
-            symbols = None
-            if wanted is not None:
-                finer = _steps(wanted, plane)
-                symbols = np.where(steps == 0, finer * expected, np.abs(finer) & 1)
-            symbols = coder.code(groups, symbols)
-            steps = np.where(steps == 0, symbols * expected, 2 * steps + np.sign(steps) * symbols)
+            symbols = coder.code(groups, None if wanted is None else _plane_symbols(steps, mean, wanted, plane))
+            steps = _finer(steps, mean, symbols)
         return steps
 
     def _known(self, number: int) -> Known:
@@ -155,3 +151,53 @@ def _steps(values: np.ndarray, shift: int) -> np.ndarray:
 
 def _middle(steps: np.ndarray, shift: int) -> np.ndarray:
     return np.sign(steps) * ((np.abs(steps) << shift) + (1 << shift >> 1))
+
+
+def _plane_symbols(steps: np.ndarray, mean: np.ndarray, wanted: np.ndarray, plane: int) -> np.ndarray:
+    """What a bit plane of `wanted` adds to the steps known so far, which are twice as large as its own: the step in the
+    direction of the mean where they are 0, else a bit."""
+    if loaded():
+        symbols = np.empty_like(steps)
+        _plane_symbols_compiled(steps, mean, wanted, plane, symbols)
+        return symbols
+    finer = _steps(wanted, plane)
+    return np.where(steps == 0, np.where(mean < 0, -finer, finer), np.abs(finer) & 1)
+
+
+@compiled
+def _plane_symbols_compiled(steps, mean, wanted, plane, symbols):
+    batch, depth, rows, columns = steps.shape
+    for b in range(batch):
+        for d in range(depth):
+            for j in range(rows):
+                for i in range(columns):
+                    value = wanted[b, d, j, i]
+                    size = abs(value) >> plane
+                    if steps[b, d, j, i] != 0:
+                        symbols[b, d, j, i] = size & 1
+                    else:
+                        symbols[b, d, j, i] = size if (value < 0) == (mean[b, d, j, i] < 0) else -size
+
+
+def _finer(steps: np.ndarray, mean: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+    """The steps, half as large, that `_plane_symbols` had the symbols of; those before may be overwritten."""
+    if loaded():
+        _finer_compiled(steps, mean, symbols)
+        return steps
+    return np.where(steps == 0, np.where(mean < 0, -symbols, symbols), 2 * steps + np.sign(steps) * symbols)
+
+
+@compiled
+def _finer_compiled(steps, mean, symbols):
+    batch, depth, rows, columns = steps.shape
+    for b in range(batch):
+        for d in range(depth):
+            for j in range(rows):
+                for i in range(columns):
+                    step, symbol = steps[b, d, j, i], symbols[b, d, j, i]
+                    if step > 0:
+                        steps[b, d, j, i] = 2 * step + symbol
+                    elif step < 0:
+                        steps[b, d, j, i] = 2 * step - symbol
+                    else:
+                        steps[b, d, j, i] = -symbol if mean[b, d, j, i] < 0 else symbol

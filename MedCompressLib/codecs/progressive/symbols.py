@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...compiled import compiled, loaded
 from ...entropy import GroupDecoder, encode_groups
 from ...entropy.rans import Encoder, RowsDecoder, TableRows
 from ...entropy.tables import COUNT_OF_CODE, MAX_CODE, code_of_count
@@ -84,9 +85,19 @@ class Counter:
         self.counts = np.zeros(_N_COUNTS, np.int64)
 
     def code(self, groups: np.ndarray, symbols: np.ndarray) -> np.ndarray:
-        places = _START[groups] + np.clip(symbols - _LOW[groups], 0, _SIZE[groups] - 1)
-        self.counts += np.bincount(places.ravel(), minlength=_N_COUNTS)
+        if loaded():
+            _count_compiled(groups.ravel(), symbols.ravel(), _LOW, _SIZE, _START, self.counts)
+        else:
+            places = _START[groups] + np.clip(symbols - _LOW[groups], 0, _SIZE[groups] - 1)
+            self.counts += np.bincount(places.ravel(), minlength=_N_COUNTS)
         return symbols
+
+
+@compiled
+def _count_compiled(groups, symbols, low, size, start, counts):
+    for n in range(len(groups)):
+        group = groups[n]
+        counts[start[group] + min(max(symbols[n] - low[group], 0), size[group] - 1)] += 1
 
 
 class SymbolEncoder:
@@ -100,7 +111,7 @@ class SymbolEncoder:
     def code(self, groups: np.ndarray, symbols: np.ndarray) -> np.ndarray:
         """Take the symbols of `groups` (same shape); they are returned as they are."""
         flat, kept = groups.ravel(), symbols.ravel()
-        order = np.argsort(flat, kind="stable")
+        order = _by_group(flat[None])[0]
         if wide := np.count_nonzero(flat < ZERO):
             kept = kept.clip(-ESCAPE, ESCAPE)
             beyond = np.abs(symbols.ravel()[order[:wide]]) - ESCAPE
@@ -146,7 +157,7 @@ class SymbolDecoder:
     def code(self, groups: np.ndarray, symbols: None = None) -> np.ndarray:
         """The symbols of `groups`, as int32 of the same shape."""
         slabs = groups.reshape(len(self._excesses), -1)
-        order = np.argsort(slabs, axis=1, kind="stable")
+        order = _by_group(slabs)
         found = self._decoder.take(slabs, order)
         if (escaped := (slabs < ZERO) & (np.abs(found) == ESCAPE)).any():
             for number, places in enumerate(order):
@@ -161,3 +172,25 @@ class SymbolDecoder:
         """Raise FormatError unless everything was used."""
         if any(map(len, self._excesses)) or not self._decoder.is_empty():
             raise FormatError("The compressed data is damaged: a layer holds more than its coefficients.")
+
+
+def _by_group(groups: np.ndarray) -> np.ndarray:
+    """The places of (n_streams, n) groups in the order of their groups, those of equal groups as they come."""
+    if not loaded():
+        return np.argsort(groups, axis=1, kind="stable")
+    order = np.empty(groups.shape, np.intp)
+    _by_group_compiled(groups, order)
+    return order
+
+
+@compiled
+def _by_group_compiled(groups, order):
+    for stream in range(len(groups)):
+        counts = np.zeros(N_GROUPS, np.int64)
+        for group in groups[stream]:
+            counts[group] += 1
+        places = np.cumsum(counts) - counts
+        for n in range(groups.shape[1]):
+            group = groups[stream, n]
+            order[stream, places[group]] = n
+            places[group] += 1
