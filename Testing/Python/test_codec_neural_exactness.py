@@ -120,6 +120,13 @@ def test_any_number_of_threads(monkeypatch):
     assert np.array_equal(mc.decompress(data, threads=4).voxels, volume)
 
 
+@pytest.fixture(scope="module")
+def fitted():
+    """A slab and the codec fitted to it."""
+    slab = smooth((1, 6, 40, 44), 4095, noise=0.02)
+    return slab, NeuralCodec.fit([slab], 4095, "default", SPACING)
+
+
 @pytest.mark.parametrize("settings", [{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
                                       {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4", "MKL_NUM_THREADS": "4"},
                                       {"OPENBLAS_CORETYPE": "Haswell"}, {"OPENBLAS_CORETYPE": "Nehalem"},
@@ -128,9 +135,8 @@ def test_any_number_of_threads(monkeypatch):
                                       pytest.param({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
                                                    marks=pytest.mark.slow)])
 @pytest.mark.parametrize("numba", ["0", "1"])
-def test_other_processors_and_threads_decode_the_same(tmp_path, settings, numba):
-    slab = smooth((1, 6, 40, 44), 4095, noise=0.02)
-    codec = NeuralCodec.fit([slab], 4095, "default", SPACING)
+def test_other_processors_and_threads_decode_the_same(fitted, tmp_path, settings, numba):
+    slab, codec = fitted
     (tmp_path / "payload").write_bytes(codec.encode(slab))
     (tmp_path / "model").write_bytes(codec.model)
     script = ("import json, sys; from pathlib import Path; import numpy as np\n"

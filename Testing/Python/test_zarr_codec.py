@@ -66,7 +66,7 @@ def test_numcodecs_finds_it_without_our_import():
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("codec", ["auto", "wavelet", "runs"])
 def test_arrays_on_disk(order, codec, tmp_path):
-    voxels = np.cumsum(np.random.default_rng(0).integers(-3, 4, (10, 34, 40)), axis=2).astype("<i2")
+    voxels = np.cumsum(np.random.default_rng(0).integers(-3, 4, (10, 34, 30)), axis=2).astype("<i2")
     options = {"shape": voxels.shape, "chunks": (8, 32, 32), "dtype": voxels.dtype, "order": order}
     array = zarr.create_array(str(tmp_path / "a.zarr"), compressors=ZarrCodec(codec), zarr_format=2, **options)
     array[:] = voxels
