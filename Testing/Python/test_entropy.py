@@ -181,8 +181,9 @@ def test_wrong_use_is_said_plainly():
 
 
 def stream(tables, indices, lowest=None, entries=None, excess=(), tail=b""):
-    """A group stream with such tables (shift, low, count codes), one for each row of indices. Its step table is made of
-    the tables, or of a lowest step and entries (gap, count code)."""
+    """A group stream with such tables (shift, low, count codes), one for each row of indices; `excess` of the escaped
+    symbols, and the low bits of all in `tail`. Its step table is made of the tables, or of a lowest step and entries
+    (gap, count code)."""
     out = bytearray()
     for number in (len(tables), *map(len, indices)):
         write_varint(out, number)

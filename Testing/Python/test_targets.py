@@ -46,7 +46,7 @@ def test_bitrate_is_met(bits):
     assert 0.98 * bits <= 8 * len(data) / voxels.size <= bits
 
 
-@pytest.mark.parametrize("decibels", [25, 52])
+@pytest.mark.parametrize("decibels", [25, 40, 52])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32, np.float64])
 def test_psnr_is_met(decibels, dtype):
     voxels = scan()

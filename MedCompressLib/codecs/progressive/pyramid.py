@@ -157,7 +157,7 @@ def _plane_symbols(steps: np.ndarray, mean: np.ndarray, wanted: np.ndarray, plan
     """What a bit plane of `wanted` adds to the steps known so far, which are twice as large as its own: the step in the
     direction of the mean where they are 0, else a bit."""
     if loaded():
-        symbols = np.empty_like(steps)
+        symbols = np.empty(steps.shape, np.int32)
         _plane_symbols_compiled(steps, mean, wanted, plane, symbols)
         return symbols
     finer = _steps(wanted, plane)
@@ -166,38 +166,29 @@ def _plane_symbols(steps: np.ndarray, mean: np.ndarray, wanted: np.ndarray, plan
 
 @compiled
 def _plane_symbols_compiled(steps, mean, wanted, plane, symbols):
-    batch, depth, rows, columns = steps.shape
-    for b in range(batch):
-        for d in range(depth):
-            for j in range(rows):
-                for i in range(columns):
-                    value = wanted[b, d, j, i]
-                    size = abs(value) >> plane
-                    if steps[b, d, j, i] != 0:
-                        symbols[b, d, j, i] = size & 1
-                    else:
-                        symbols[b, d, j, i] = size if (value < 0) == (mean[b, d, j, i] < 0) else -size
+    """`_plane_symbols`, one after the other."""
+    all_steps, means, values, found = steps.ravel(), mean.ravel(), wanted.ravel(), symbols.ravel()
+    for n in range(len(values)):
+        size = abs(values[n]) >> plane
+        if all_steps[n]:
+            found[n] = size & 1
+        else:
+            found[n] = size if (values[n] < 0) == (means[n] < 0) else -size
 
 
 def _finer(steps: np.ndarray, mean: np.ndarray, symbols: np.ndarray) -> np.ndarray:
-    """The steps, half as large, that `_plane_symbols` had the symbols of; those before may be overwritten."""
+    """The steps, half as large, that `_plane_symbols` had the symbols of."""
     if loaded():
-        _finer_compiled(steps, mean, symbols)
-        return steps
+        finer = np.empty(steps.shape, np.int32)
+        _finer_compiled(steps, mean, symbols, finer)
+        return finer
     return np.where(steps == 0, np.where(mean < 0, -symbols, symbols), 2 * steps + np.sign(steps) * symbols)
 
 
 @compiled
-def _finer_compiled(steps, mean, symbols):
-    batch, depth, rows, columns = steps.shape
-    for b in range(batch):
-        for d in range(depth):
-            for j in range(rows):
-                for i in range(columns):
-                    step, symbol = steps[b, d, j, i], symbols[b, d, j, i]
-                    if step > 0:
-                        steps[b, d, j, i] = 2 * step + symbol
-                    elif step < 0:
-                        steps[b, d, j, i] = 2 * step - symbol
-                    else:
-                        steps[b, d, j, i] = -symbol if mean[b, d, j, i] < 0 else symbol
+def _finer_compiled(steps, mean, symbols, finer):
+    """`_finer`, one after the other."""
+    all_steps, means, added, found = steps.ravel(), mean.ravel(), symbols.ravel(), finer.ravel()
+    for n in range(len(found)):
+        sign = all_steps[n] if all_steps[n] else means[n]
+        found[n] = 2 * all_steps[n] + (-added[n] if sign < 0 else added[n])
