@@ -39,7 +39,8 @@ from .volume import Volume
 # Like PNG's, the magic shows the usual ways to break a binary file: the first byte has its top bit set, then come a
 # carriage return with a line feed, the end-of-file character of DOS, and a lone line feed.
 MAGIC = b"\x89MCZ\r\n\x1a\n"
-VERSION = 1
+VERSION, ARCHIVE_VERSION = 2, 1
+"""The latest of a volume and of an archive; a file has the earliest that has what is in it (FORMAT.md, section 14)."""
 # What a file with this magic is: one volume, as this module has it, or an archive of files (`dicom_archive.file`).
 VOLUME, ARCHIVE = 0, 1
 
@@ -109,10 +110,13 @@ class Writer:
     metadata : dict
         Plain JSON.
     model : bytes
+    version : int
+        Of the format.
     """
 
-    def __init__(self, file: BinaryIO, header: Header, ijk_to_ras: np.ndarray, metadata: dict, model: bytes) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, header: Header, ijk_to_ras: np.ndarray, metadata: dict, model: bytes,
+                 version: int = 1) -> None:
+        self._file, self._version = file, version
         self._matrix = [float(number) for number in ijk_to_ras.ravel()]
         self._header = header.to_json()
         self._order = header.chunk_order()
@@ -155,7 +159,7 @@ class Writer:
         if len(self._chunks):
             self._write_layers()
         index = self._index.tobytes() + self._chunks.tobytes()
-        fixed = _FIXED.pack(MAGIC, VERSION, VOLUME, len(self._header), crc32c(self._header), len(self._metadata),
+        fixed = _FIXED.pack(MAGIC, self._version, VOLUME, len(self._header), crc32c(self._header), len(self._metadata),
                             crc32c(self._metadata), len(self._index), crc32c(index), crc32c(self._model),
                             len(self._model), self._offset, voxel_digest, *self._matrix)
         self._write(index, at=FIXED_LENGTH + len(self._header) + len(self._metadata))
@@ -193,6 +197,8 @@ class Reader:
 
     Attributes
     ----------
+    version : int
+        Of the format.
     header : Header
     ijk_to_ras : (4, 4) float64 ndarray
     metadata : dict
@@ -223,15 +229,15 @@ class Reader:
         check_magic(fixed)
         if len(fixed) < FIXED_LENGTH:
             raise FormatError(f"The file is truncated: it has only {self.available} bytes.")
-        (_, version, kind, header_length, header_crc, metadata_length, metadata_crc, slab_count, index_crc,
+        (_, self.version, kind, header_length, header_crc, metadata_length, metadata_crc, slab_count, index_crc,
          self._model_crc, model_length, self.file_length, self.voxel_digest,
          *matrix) = _FIXED.unpack(fixed[:_FIXED.size])
-        if version > VERSION:
-            raise FormatError(f"The file has version {version} of the format, this MedCompress reads up to {VERSION}; "
-                              "update it.")
+        if self.version > VERSION:
+            raise FormatError(f"The file has version {self.version} of the format, this MedCompress reads up to "
+                              f"{VERSION}; update it.")
         _check_crc(fixed[:_FIXED.size], _CRC.unpack(fixed[_FIXED.size:])[0], "fixed part")
-        if version != VERSION or kind not in (VOLUME, ARCHIVE):
-            raise FormatError(f"The file has version {version}.{kind} of the format, which does not exist.")
+        if self.version < 1 or kind not in (VOLUME, ARCHIVE):
+            raise FormatError(f"The file has version {self.version}.{kind} of the format, which does not exist.")
         if kind != VOLUME:
             raise FormatError("The file is an archive of DICOM files, not a single volume.")
         if self.file_length != self.available and not (truncated and self.available < self.file_length):

@@ -174,7 +174,7 @@ def _encode_exactly(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray,
         header = Header(volume.shape, volume.dtype, volume.axes, volume.sequence, codec.codec_id, codec.get_config(),
                         preset, samples.get_config(), told, grid.frames, grid.slices, codec.n_layers,
                         First(codec.overview_layers, groups) if groups and codec.n_layers > 1 else None)
-        writer = Writer(file, header, volume.ijk_to_ras, volume.metadata, codec.model)
+        writer = Writer(file, header, volume.ijk_to_ras, volume.metadata, codec.model, codec.format_version)
         gained = -len(codec.model)
         digests = np.empty((*voxels.shape[:2], 32), dtype=np.uint8)
         encoded = ordered_map(lambda slab: _encode(slab, samples, codec, raw), SlabSequence(voxels, grid), threads)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .container import VERBATIM, VERSION, Reader
+from .container import ARCHIVE_VERSION, VERBATIM, Reader
 from .decode import SlabDecoder, check_digest
 from .errors import FormatError
 from .progress import Progress, rising
@@ -136,7 +136,7 @@ def info(data: Source, phi: bool = False) -> dict:
     sequence = header.sequence and {"index_name": header.sequence.index_name, "unit": header.sequence.unit,
                                     "values": header.sequence.values}
     return {
-        "format_version": VERSION,
+        "format_version": reader.version,
         "file_bytes": reader.file_length,
         "voxel_bytes": voxel_bytes,
         "ratio": voxel_bytes / reader.file_length,
@@ -208,5 +208,5 @@ def _archive_info(file: BinaryIO, phi: bool) -> dict:
 
     facts = describe(Archive(file, 1), phi)
     length = file.seek(0, io.SEEK_END)
-    return {"format_version": VERSION, "kind": ARCHIVE, "file_bytes": length,
+    return {"format_version": ARCHIVE_VERSION, "kind": ARCHIVE, "file_bytes": length,
             "ratio": facts["files_bytes"] / length} | facts

@@ -83,9 +83,8 @@ def variants(config: dict) -> list[dict]:
     return changed
 
 
-def check_limit_of_weights(codec) -> None:
-    """A fitted codec with `weights` is read again with 2^20 as one of them, and refused with one more."""
-    weights = next(iter(codec.weights.values())).mean
+def check_limit_of_weights(codec, weights: np.ndarray) -> None:
+    """A fitted codec is read again with 2^20 as one of its weights, and refused with one more."""
     for weight in (1 << 20, -(1 << 20)):
         weights[0] = weight
         codec.from_config(codec.get_config(), codec.model)

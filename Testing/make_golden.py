@@ -38,6 +38,7 @@ def volumes() -> dict[str, tuple[mc.Volume, str, str]]:
     """Name of a stream to its volume, codec and preset."""
     found = {f"{codec}-{preset}": (mc.Volume(image(), MATRIX), codec, preset)
              for codec in ("wavelet", "progressive", "neural") for preset in get_codec(codec).presets}
+    found["progressive-tables"] = found["progressive-default"]      # which is of version 1 of the format
     found["runs-default"] = mc.Volume(labels(), MATRIX), "runs", "default"
     found["wavelet-float32"] = mc.Volume((image() * 0.1).astype(np.float32), MATRIX), "wavelet", "default"
     found["wavelet-float64"] = mc.Volume(np.sqrt(image()[:3] + 2000.0), MATRIX), "wavelet", "default"

@@ -66,6 +66,11 @@ class Codec(ABC):
     previews: bool = False
 
     @property
+    def format_version(self) -> int:
+        """The earliest version of the file format that has what this codec writes."""
+        return 1
+
+    @property
     def at_once(self) -> int:
         """How many slabs `decode_many` likes to have at once; 1: it gains nothing over `decode` on several threads."""
         return 1

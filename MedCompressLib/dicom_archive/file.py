@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ..checksum import crc32c
-from ..container import ARCHIVE, MAGIC, VERSION, VOLUME, check_magic
+from ..container import ARCHIVE, ARCHIVE_VERSION, MAGIC, VERSION, VOLUME, check_magic
 from ..entropy.varint import ByteReader, write_varint
 from ..errors import FormatError, MedCompressError, UnsupportedError
 from .catalogue import FILE_LIMIT, TEXT_LIMIT, Entry, compress, decode_entries, encode_entries, expand
@@ -71,7 +71,7 @@ def write_archive(file: BinaryIO, contents: Contents, volumes: list[bytes]) -> N
                                    "several archives.")
     catalogue = compress(bytes(out))
     length = FIXED_LENGTH + len(catalogue) + len(aside) + sum(map(len, volumes))
-    fixed = _FIXED.pack(MAGIC, VERSION, ARCHIVE, crc32c(catalogue), len(catalogue), len(out), len(aside),
+    fixed = _FIXED.pack(MAGIC, ARCHIVE_VERSION, ARCHIVE, crc32c(catalogue), len(catalogue), len(out), len(aside),
                         crc32c(aside), length, contents.digest)
     try:
         file.write(bytes(FIXED_LENGTH))  # zeros stand where the magic belongs until the file is whole
@@ -104,7 +104,7 @@ def read_archive(file: BinaryIO) -> tuple[Contents, list[list[Window]], dict[str
     if kind == VOLUME:
         raise FormatError("The file is a single volume, not an archive of files; restore it as an image file.")
     _check_crc(start[:_FIXED.size], _CRC.unpack(start[_FIXED.size:])[0], "fixed part")
-    if (version, kind) != (VERSION, ARCHIVE):
+    if (version, kind) != (ARCHIVE_VERSION, ARCHIVE):
         raise FormatError(f"The file has version {version}.{kind} of the format, which does not exist.")
     if length != whole.length:
         raise FormatError(f"The file should have {length} bytes and has {whole.length}: it was truncated or something "

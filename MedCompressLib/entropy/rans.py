@@ -133,7 +133,6 @@ class RowsDecoder:
 
     Parameters
     ----------
-    rows : TableRows
     streams : list of uint32 arrays
 
     Raises
@@ -142,17 +141,16 @@ class RowsDecoder:
         The last word of a stream is 0.
     """
 
-    def __init__(self, rows: TableRows, streams: list[np.ndarray]):
-        self._rows = rows
+    def __init__(self, streams: list[np.ndarray]):
         self._states = np.array([_last_state(words) for words in streams], np.uint64)
         self._coders = None if loaded() else [_constriction_coder(words) for words in streams]
         self._words = np.concatenate(streams)
         self._begins = np.cumsum([0, *map(len, streams)])[:-1]
         self._left = np.array([max(0, len(words) - 2) for words in streams])
 
-    def take(self, groups: np.ndarray, order: np.ndarray) -> np.ndarray:
+    def take(self, rows: TableRows, groups: np.ndarray, order: np.ndarray) -> np.ndarray:
         """A symbol for each of (n_streams, n) `groups`, as int32, in the `order` of each stream's places."""
-        symbols, rows = np.empty(groups.shape, np.int32), self._rows
+        symbols = np.empty(groups.shape, np.int32)
         if self._coders is None:
             _decode_rows(self._words, self._begins, self._left, self._states, groups, order, rows.lows, rows.lefts,
                          rows.starts, symbols)

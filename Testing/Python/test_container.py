@@ -287,7 +287,7 @@ class TestRefusal:
         (lambda data: data[:-1], "truncated"),
         (lambda data: data[:220], "truncated"),
         (lambda data: data + b"\0", "added"),
-        (lambda data: data[:8] + b"\2" + data[9:], "update"),
+        (lambda data: data[:8] + b"\3" + data[9:], "update"),
         (lambda data: data[:60] + bytes([data[60] ^ 1]) + data[61:], "checksum of its fixed part"),
         (lambda data: data[:230] + bytes([data[230] ^ 1]) + data[231:], "checksum of its header")])
     def test_damage(self, data, damage, reason):

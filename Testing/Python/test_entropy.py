@@ -122,9 +122,9 @@ def test_rows_of_tables_by_both_coders(monkeypatch, seed):
     assert np.array_equal(*streams)
     for switch in "01":
         monkeypatch.setenv(SWITCH, switch)
-        decoder = RowsDecoder(rows, streams)
+        decoder = RowsDecoder(streams)
         for groups, order, symbols in calls:
-            decoded = decoder.take(np.stack([groups, groups]), np.stack([order, order]))
+            decoded = decoder.take(rows, np.stack([groups, groups]), np.stack([order, order]))
             assert np.array_equal(decoded, np.stack([symbols, symbols]))
         assert decoder.is_empty()
 

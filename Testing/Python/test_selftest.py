@@ -38,7 +38,7 @@ def test_streams_hold_what_they_should(name):
 def test_one_line_on_this_machine(capsys):
     assert main(["selftest"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("exact on this machine: 9 streams") and text.count("\n") == 1
+    assert text.startswith("exact on this machine: 10 streams") and text.count("\n") == 1
 
 
 def test_exact_with_more_threads_of_the_blas():

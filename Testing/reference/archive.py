@@ -28,7 +28,7 @@ def restore(data: bytes) -> dict[str, bytes]:
     require(data[:8] == container.MAGIC and len(data) >= FIXED.size, "the fixed part is missing")
     (_, version, kind, catalogue_crc, catalogue_length, text_length, aside_length, aside_crc, file_length, digest,
      fixed_crc) = FIXED.unpack_from(data)
-    require((version, kind) == (container.VERSION, container.ARCHIVE), "this version or kind is unknown")
+    require((version, kind) == (1, container.ARCHIVE), "this version or kind is unknown")
     require(fixed_crc == crc32c(data[:FIXED.size - 4]) and file_length == len(data), "the fixed part is damaged")
     require(text_length <= MOST_TEXT and aside_length <= MOST_ASIDE, "a section beyond its limit")
     rest = Bytes(data[FIXED.size:])

@@ -12,7 +12,7 @@ from .checksums import crc32c
 from .refuse import RefusedError, require
 
 MAGIC = b"\x89MCZ\r\n\x1a\n"
-VERSION = 1
+VERSIONS = (1, 2)
 VOLUME, ARCHIVE = 0, 1
 FIXED = struct.Struct("<8s HH II II II I QQ 32s 16d I")
 ENTRY = struct.Struct("<Q I I I I 8s")
@@ -67,7 +67,7 @@ def read(data: bytes, layers_wanted: list[int] | None = None, budget: int = 0) -
     require(len(data) >= FIXED.size, "the fixed part is not whole")
     (_, version, kind, header_length, header_crc, metadata_length, metadata_crc, slab_count, index_crc, model_crc,
      model_length, file_length, digest, *matrix, fixed_crc) = FIXED.unpack_from(data)
-    require(version == VERSION, f"version {version} is unknown")
+    require(version in VERSIONS, f"version {version} is unknown")
     require(fixed_crc == crc32c(data[:FIXED.size - 4]), "the fixed part is damaged")
     require(kind == VOLUME, "an archive, not a volume")
     require(file_length == len(data), "the file has another length than it says")

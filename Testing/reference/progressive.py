@@ -12,7 +12,6 @@ from .wavelet import (
     FAR,
     MOST_WEIGHT,
     NINE,
-    Key,
     Name,
     Shape,
     Wavelet,
@@ -28,7 +27,8 @@ from .wavelet import (
     weight_layout,
 )
 
-WIDE, ZERO, NOT_ZERO, GROUPS = 0, 160, 400, 860
+SIZES = ([17] * 160, [3] * 240 + [2] * 460)  # symbols of each group, in sets of first layers and of later ones
+NOT_ZERO = 240
 MOST_ESCAPE = 2**28
 RINGS = [[(0, -1, 0), (0, 0, -1), (0, 0, 1), (0, 1, 0)],
          [(0, dj, di) for dj, di in product((-1, 1), repeat=2)],
@@ -54,40 +54,87 @@ class Progressive(Wavelet):
     """The codec with its configuration, weights and tables."""
 
     def __init__(self, config: dict, model: bytes):
-        self.layers = config.get("layers")
+        self.layers, self.sets = config.get("layers"), config.get("tables")
         require(isinstance(self.layers, list) and len(self.layers) <= 255, "the layers")
-        super().__init__({key: value for key, value in config.items() if key != "layers"}, model)
+        super().__init__({key: value for key, value in config.items() if key not in ("layers", "tables")}, model)
         left = dict.fromkeys(range(self.levels), 27)
         for layer in self.layers:
             require(isinstance(layer, list) and [type(n) for n in layer] == [int, int] and layer[0] in left
                     and 0 <= layer[1] < left[layer[0]], "a layer")
             left[layer[0]] = layer[1]
         require(not any(left.values()), "a level is not coded to its end")
+        self.numbers, kinds = self.sets_of_layers()
+        self.read_tables(kinds)
+
+    def sets_of_layers(self) -> tuple[list[list[int]], list[bool]]:
+        """The sets of tables of each layer's planes, and of each set whether it is of later layers."""
+        found, kinds, left, shifts = [], [], self.sets, {}
+        if left is None:
+            kinds = [False, True, False, True]
+        require(left is None or isinstance(left, list), "the sets of tables")
+        for level, shift in self.layers:
+            later = level in shifts
+            count = shifts[level] - shift if later else 1
+            shifts[level] = shift
+            if self.sets is None:
+                found.append([2 * min(level, 1) + later] * count)
+                continue
+            own, left = left[:count], left[count:]
+            require(len(own) == count, "too few sets of tables")
+            for number in own:
+                require(type(number) is int and 0 <= number <= min(len(kinds), 254), "the number of a set of tables")
+                kinds += [later] * (number == len(kinds))
+                require(kinds[number] == later, "a set of tables for different layers")
+            found.append(own)
+        require(not left, "too many sets of tables")
+        return found, kinds
 
     @property
     def count(self) -> int:
         return 1 + len(self.layers)
 
     def read_weights(self, model: bytes) -> dict:
-        """The weights by set, band, pass and whether refined; also reads the tables."""
+        """The weights by set, stage, band and pass."""
+        self.model = Bytes(model)
         if self.levels == 0:
             require(not model, "a model without weights")
             return {}
-        data = Bytes(model)
-        layout = layout_of_weights(self.weight_sets, self.depth_levels)
-        stream = GroupStream(data.take(data.varint()), 2, sum(of_mean + of_spread for _, of_mean, of_spread in layout))
+        layout = self.layout_of_weights()
+        count = sum(of_mean + of_spread for _, of_mean, of_spread in layout)
+        stream = GroupStream(self.model.take(self.model.varint()), 2, count)
         weights = {}
         for key, of_mean, of_spread in layout:
             weights[key] = [stream.next(0) for _ in range(of_mean)], [stream.next(1) for _ in range(of_spread)]
             require(all(abs(weight) <= MOST_WEIGHT for row in weights[key] for weight in row), "a weight")
         stream.end()
-        sizes = [17] * ZERO + [3] * (NOT_ZERO - ZERO) + [2] * (GROUPS - NOT_ZERO)
-        stream = GroupStream(data.take(len(model) - data.place), 3, 2 * sum(sizes))
-        kinds = {17: 0, 3: 1, 2: 2}
-        self.tables = [[[max(1, count_of(stream.next(kinds[size]))) for _ in range(size)] for size in sizes]
-                       for _ in range(2)]
-        stream.end()
         return weights
+
+    def stages(self, number: int) -> int:
+        """How many stages a set of weights has."""
+        own = sum(isinstance(layer, list) and layer[:1] == [number] for layer in self.layers)
+        return 2 if self.sets is None else max(2, own)
+
+    def layout_of_weights(self) -> list[tuple[tuple, int, int]]:
+        """The order of the weights in the model, with how many the mean and the spread have of each."""
+        plain, layout = weight_layout(self.weight_sets, self.depth_levels), []
+        for number in range(self.weight_sets):
+            own = [row for row in plain if row[0][0] == number]
+            others = len(bands(number < self.depth_levels)) - 1
+            layout += [((number, 0, *key[1:]), of_mean, of_spread) for key, of_mean, of_spread in own]
+            layout += [((number, stage, *key[1:]), 12 + 9 * others + 10, 4 + 4 * others + 1 + 4 + 1)
+                       for stage in range(1, self.stages(number)) for key, _, _ in own]
+        return layout
+
+    def read_tables(self, kinds: list[bool]) -> None:
+        """The counts of each set, by group."""
+        if self.levels == 0:
+            return
+        stream = GroupStream(self.model.take(len(self.model.data) - self.model.place), 3,
+                             sum(sum(SIZES[later]) for later in kinds))
+        group_of = {17: 0, 3: 1, 2: 2}
+        self.tables = [[[max(1, count_of(stream.next(group_of[size]))) for _ in range(size)] for size in SIZES[later]]
+                       for later in kinds]
+        stream.end()
 
     def decode(self, chunks: list[bytes], shape: Shape, reduction: int) -> np.ndarray:
         """The slab as far as the chunks tell it."""
@@ -108,9 +155,9 @@ class Progressive(Wavelet):
                         for name in bands(self.splits_depth(level))} for level in range(self.levels)]
         self.residuals = [{name: band.copy() for name, band in level.items()} for level in self.values]
         self.shifts: list[int | None] = [None] * self.levels
-        wanted = [layer for layer in self.layers if layer[0] >= reduction]
-        for (level, shift), chunk in zip(wanted, chunks[1:], strict=False):
-            self.decode_layer(level, shift, Symbols(chunk, self.tables[min(level, 1)]))
+        wanted = [place for place, layer in enumerate(self.layers) if layer[0] >= reduction]
+        for place, chunk in zip(wanted, chunks[1:], strict=False):
+            self.decode_layer(place, Symbols(chunk, [self.tables[number] for number in self.numbers[place]]))
         low = self.low_part(reduction)
         for level in reversed(range(min(reduction, self.depth_levels))):
             missing = self.shapes[level][1] - low.shape[1]
@@ -129,8 +176,14 @@ class Progressive(Wavelet):
         return (shape[0], *((n // 2 if high else -(-n // 2)) if axis or deep else n
                             for axis, (n, high) in enumerate(zip(shape[1:], name, strict=True))))
 
-    def decode_layer(self, level: int, shift: int, symbols: "Symbols") -> None:
+    def decode_layer(self, place: int, symbols: "Symbols") -> None:
         """One layer."""
+        level, shift = self.layers[place]
+        levels = [layer[0] for layer in self.layers]
+        number = min(level, self.weight_sets - 1)
+        stage = levels[:place].count(level)
+        if stage:
+            stage = max(1, self.stages(number) - levels.count(level) + stage)
         deep, before = self.splits_depth(level), self.shifts[level]
         low, refined = self.low_part(level + 1), before is not None
         coarser = self.values[level + 1] if level + 1 < self.levels else {}
@@ -142,7 +195,7 @@ class Progressive(Wavelet):
             others = [other for other in values if other != name] if refined else list(earlier)
             of_values, of_residuals = ([kept[other] for other in others] for kept in (values, residuals))
             for turn in passes(deep):
-                for_mean, for_spread = self.weights[min(level, self.weight_sets - 1), name, turn, refined]
+                for_mean, for_spread = self.weights[number, stage, name, turn]
                 for part in components(deep, turn):
                     if refined:
                         taps = refined_taps(low, of_values, band)
@@ -173,9 +226,9 @@ class Progressive(Wavelet):
 
 
 class Symbols:
-    """A chunk: symbols by group."""
+    """A chunk: symbols by group, with the tables of each plane."""
 
-    def __init__(self, chunk: bytes, tables: list[list[int]]):
+    def __init__(self, chunk: bytes, tables: list[list[list[int]]]):
         data = Bytes(chunk)
         count = data.varint()
         require(count <= len(chunk), "more escapes than bytes")
@@ -186,15 +239,15 @@ class Symbols:
         self.rans = Rans(np.frombuffer(words, "<u4").tolist())
         self.tables = tables
 
-    def next(self, groups: list[int]) -> list[int]:
+    def next(self, groups: list[int], plane: int) -> list[int]:
         """The symbols of elements with these groups."""
-        found = [0] * len(groups)
+        found, tables = [0] * len(groups), self.tables[plane]
         members = {}
         for place, group in enumerate(groups):
             members.setdefault(group, []).append(place)
         for group, places in sorted(members.items()):
-            lowest = -8 if group < ZERO else -1 if group < NOT_ZERO else 0
-            for place, index in zip(places, self.rans.decode(self.tables[group], len(places)), strict=True):
+            lowest = {17: -8, 3: -1, 2: 0}[len(tables[group])]
+            for place, index in zip(places, self.rans.decode(tables[group], len(places)), strict=True):
                 symbol = index + lowest
                 if abs(symbol) == 8:
                     require(bool(self.escapes), "too few escapes")
@@ -205,17 +258,6 @@ class Symbols:
     def end(self) -> None:
         require(not self.escapes, "escapes are left")
         self.rans.end()
-
-
-def layout_of_weights(weight_sets: int, depth_levels: int) -> list[tuple[Key, int, int]]:
-    """The order of the weights in the model, with how many the mean and the spread have of each."""
-    plain, layout = weight_layout(weight_sets, depth_levels), []
-    for number in range(weight_sets):
-        own = [row for row in plain if row[0][0] == number]
-        others = len(bands(number < depth_levels)) - 1
-        layout += [((*key, False), of_mean, of_spread) for key, of_mean, of_spread in own]
-        layout += [((*key, True), 12 + 9 * others + 10, 4 + 4 * others + 1 + 4 + 1) for key, _, _ in own]
-    return layout
 
 
 def refined_taps(low: np.ndarray, others: list[np.ndarray], band: np.ndarray) -> list[np.ndarray]:
@@ -249,19 +291,19 @@ def first(mean: list[int], spread: list[int], shift: int, symbols: Symbols) -> l
     quarters = [abs(m) >> shift + 2 for m in mean]
     groups = [8 * class_of(s, shift) + 2 * (n & 3) + (n >> 2 > 0) for n, s in zip(quarters, spread, strict=True)]
     return [(symbol + (n >> 2)) * (-1 if m < 0 else 1)
-            for symbol, n, m in zip(symbols.next(groups), quarters, mean, strict=True)]
+            for symbol, n, m in zip(symbols.next(groups, 0), quarters, mean, strict=True)]
 
 
 def refine(q: list[int], mean: list[int], spread: list[int], before: int, shift: int, symbols: Symbols) -> list[int]:
     """Steps of elements known to coarser ones."""
-    for t in reversed(range(shift, before)):
+    for plane, t in enumerate(reversed(range(shift, before))):
         groups = []
         for n, m, s in zip(q, mean, spread, strict=True):
             if n == 0:
-                groups.append(ZERO + 12 * class_of(s, t) + distance(m, s))
+                groups.append(12 * class_of(s, t) + distance(m, s))
             else:
                 d = (-m if n < 0 else m) - (2 * abs(n) + 1 << t + 4) + 8
                 groups.append(NOT_ZERO + 23 * class_of(s, t) + 11 + (-distance(d, s) if d < 0 else distance(d, s)))
         q = [symbol * (-1 if m < 0 else 1) if n == 0 else 2 * n + (symbol if n > 0 else -symbol)
-             for symbol, n, m in zip(symbols.next(groups), q, mean, strict=True)]
+             for symbol, n, m in zip(symbols.next(groups, plane), q, mean, strict=True)]
     return q

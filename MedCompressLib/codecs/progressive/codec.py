@@ -20,13 +20,17 @@ from ..wavelet.codec import WaveletCodec
 from ..wavelet.contexts import Weights
 from ..wavelet.lattice import passes
 from .contexts import weight_counts
-from .pyramid import Pyramid, WeightKey
-from .schedule import Layer, check, choose
-from .symbols import N_SETS, Counter, SymbolDecoder, SymbolEncoder, Tables, set_of
+from .pyramid import Coder, LayerWeights, Pyramid, WeightKey
+from .schedule import Layer, check, choose, planes, turns
+from .symbols import SymbolDecoder, SymbolEncoder
+from .tables import Counter, Tables, check_numbers
 
 _FIT_VOXELS = 1 << 22            # weights and tables are fitted on about so many voxels
 _FIT_SLABS = 4
 _WEIGHT_LIMIT = 1 << 20
+
+_Stage = tuple[int, int]
+"""A set of weights, and for which layers of a level they are: 0 for the first, the largest for the last."""
 
 
 class ProgressiveCodec(Codec):
@@ -38,9 +42,13 @@ class ProgressiveCodec(Codec):
         As in the codec `wavelet`.
     layers : list of Layer
         In the order of coding; before them stands the all-low part.
+    shared : bool
+        Whether later layers share weights, and planes tables, as in version 1 of the format.
+
+    Attributes
+    ----------
     weights : dict
-        `Weights` by (set, band, pass, refined).
-    tables : Tables
+        `Weights` by stage, and there by band and pass.
     """
 
     codec_id = "progressive"
@@ -50,11 +58,21 @@ class ProgressiveCodec(Codec):
     has_compiled_loops = True
 
     def __init__(self, maximum: int, levels: int, depth_levels: int, depth_axis: str, weight_sets: int,
-                 layers: list[Layer], weights: dict[WeightKey, Weights], tables: Tables | None):
+                 layers: list[Layer], shared: bool = False):
         self.maximum, self.levels, self.depth_levels = maximum, levels, depth_levels
-        self.depth_axis, self.weight_sets, self.layers = depth_axis, weight_sets, layers
-        self.weights, self.tables = weights, tables
+        self.depth_axis, self.weight_sets, self.layers, self._shared = depth_axis, weight_sets, layers, shared
+        self._tables = Tables(layers, [], [])
+        self.weights: dict[_Stage, LayerWeights] = {}
+        levels = [layer.level for layer in layers]
+        self._n_stages = [2 if shared else max(2, levels.count(number)) for number in range(weight_sets)]
+        self._stages = [self._stage(level, turn, levels.count(level))
+                        for level, turn in zip(levels, turns(layers), strict=True)]
         self._dtype = np.int32 if maximum < 1 << 16 else np.int64
+
+    def _stage(self, level: int, turn: int, count: int) -> _Stage:
+        """Which weights a level's layer has, of so many: the last those of the last stage, and so on backwards."""
+        number = min(level, self.weight_sets - 1)
+        return number, max(1, self._n_stages[number] - count + turn) if turn else 0
 
     @classmethod
     @one_thread_blas()
@@ -62,33 +80,37 @@ class ProgressiveCodec(Codec):
             progress: Progress | None = None) -> ProgressiveCodec:
         cls.check_preset(preset)
         plain = WaveletCodec.fit(slabs, maximum, "default", spacing, progress)
-        codec = cls(maximum, plain.levels, plain.depth_levels, plain.depth_axis, plain.weight_sets, [], {}, None)
-        volume = codec._turn(_sample(slabs))
-        exact = lifting.forward(volume, codec.levels, codec.depth_levels)
-        codec.layers = choose(exact)
+        volume = plain.turn(_sample(slabs))
+        exact = lifting.forward(volume, plain.levels, plain.depth_levels)
+        codec = cls(maximum, plain.levels, plain.depth_levels, plain.depth_axis, plain.weight_sets, choose(exact))
         codec._fit_weights(volume, exact)
-        counters = [Counter() for _ in range(N_SETS)]
         pyramid = codec._pyramid(volume.shape, exact[-1].low if exact else volume)
-        for layer in codec.layers:
-            pyramid.code(layer, codec.weights, codec.weight_sets, counters[set_of(layer.level)],
-                         exact[layer.level].bands)
-        codec.tables = Tables.fit(np.stack([counter.counts for counter in counters]))
+        counters = [codec._counter(place) for place in range(len(codec.layers))]
+        for place, counter in enumerate(counters):
+            codec._code(pyramid, place, counter, exact)
+        codec._tables = Tables.fit(codec.layers, counters, volume.size / (len(slabs) * slabs[0].size))
         return codec
 
     def get_config(self) -> dict:
-        return {"maximum": self.maximum, "levels": self.levels, "depth_levels": self.depth_levels,
-                "depth_axis": self.depth_axis, "weight_sets": self.weight_sets,
-                "layers": [list(layer) for layer in self.layers]}
+        config = {"maximum": self.maximum, "levels": self.levels, "depth_levels": self.depth_levels,
+                  "depth_axis": self.depth_axis, "weight_sets": self.weight_sets,
+                  "layers": [list(layer) for layer in self.layers]}
+        return config if self._shared else config | {"tables": self._tables.numbers}
 
     @classmethod
     def from_config(cls, config: dict, model: bytes) -> ProgressiveCodec:
         exact = {key: value for key, value in config.items() if key not in ("bound", "steps")}
         plain = WaveletCodec.check_config(exact)
         layers = check(config.get("layers"), plain.levels)
-        codec = cls(plain.maximum, plain.levels, plain.depth_levels, plain.depth_axis, plain.weight_sets, layers, {},
-                    None)
-        codec._read_model(model)
+        numbers = check_numbers(config["tables"], layers) if "tables" in config else None
+        codec = cls(plain.maximum, plain.levels, plain.depth_levels, plain.depth_axis, plain.weight_sets, layers,
+                    numbers is None)
+        codec._read_model(model, numbers)
         return codec
+
+    @property
+    def format_version(self) -> int:
+        return 1 if self._shared else 2
 
     @property
     def n_layers(self) -> int:
@@ -109,12 +131,13 @@ class ProgressiveCodec(Codec):
     def model(self) -> bytes:
         if not self.levels:
             return b""
-        parts = [part for key in self._weight_keys() for part in (self.weights[key].mean, self.weights[key].spread)]
+        weights = [self.weights[stage][key] for stage, key in self._weight_keys()]
+        parts = [part for each in weights for part in (each.mean, each.spread)]
         groups = [np.full(len(part), number % 2, np.uint8) for number, part in enumerate(parts)]
-        weights = encode_groups(np.concatenate(parts), np.concatenate(groups), 2)
+        coded = encode_groups(np.concatenate(parts), np.concatenate(groups), 2)
         out = bytearray()
-        write_varint(out, len(weights))
-        return bytes(out) + weights + self.tables.to_bytes()
+        write_varint(out, len(coded))
+        return bytes(out) + coded + self._tables.to_bytes()
 
     def encode_layers(self, slab: np.ndarray) -> list[bytes]:
         volume = self._turn(np.asarray(slab, np.int32))
@@ -123,9 +146,9 @@ class ProgressiveCodec(Codec):
         flat = lifting.differences(low).ravel()
         chunks = [encode_groups(flat, np.zeros(len(flat), np.uint8), 1)]
         pyramid = self._pyramid(volume.shape, low)
-        for layer in self.layers:
-            encoder = SymbolEncoder(self.tables, layer.level)
-            pyramid.code(layer, self.weights, self.weight_sets, encoder, exact[layer.level].bands)
+        for place in range(len(self.layers)):
+            encoder = SymbolEncoder(self._tables.of_layer(place))
+            self._code(pyramid, place, encoder, exact)
             chunks.append(encoder.finish())
         return chunks
 
@@ -135,11 +158,11 @@ class ProgressiveCodec(Codec):
         low_shape = lifting.level_shapes(turned, self.levels, self.depth_levels)[-1]
         low = np.concatenate([self._decode_low(chunks.get(0), low_shape) for chunks in slabs])
         pyramid = self._pyramid((len(slabs) * turned[0], *turned[1:]), low)
-        for number, layer in enumerate(self.layers, 1):
-            if number in slabs[0]:
-                decoder = SymbolDecoder(self.tables, layer.level, [chunks[number] for chunks in slabs],
+        for place in range(len(self.layers)):
+            if place + 1 in slabs[0]:
+                decoder = SymbolDecoder(self._tables.of_layer(place), [chunks[place + 1] for chunks in slabs],
                                         int(np.prod(shape)))
-                pyramid.code(layer, self.weights, self.weight_sets, decoder)
+                self._code(pyramid, place, decoder)
                 decoder.finish()
         volume = pyramid.volume(min(reduction, self.levels))
         return [np.ascontiguousarray(self._turn(slab)) for slab in np.split(volume, len(slabs))]
@@ -168,43 +191,49 @@ class ProgressiveCodec(Codec):
         chunks[len(lengths)] = reader.take(reader.remaining)
         return self.decode_layers([chunks], shape)[0]
 
-    def _fit_weights(self, volume: np.ndarray, exact: list[lifting.Level]) -> None:
-        """Each set on its finest level, at what is known then: of the first layer, and of the last but one.
+    def _code(self, pyramid: Pyramid, place: int, coder: Coder, exact: list[lifting.Level] | None = None) -> None:
+        """Code the layer at a place in `layers`."""
+        layer = self.layers[place]
+        pyramid.code(layer, self.weights[self._stages[place]], coder, exact[layer.level].bands if exact else None)
 
-        The last but one stands for all that refine: earlier layers have fewer bits, and in the last the neighbours
-        tell more than in any other.
-        """
+    def _counter(self, place: int) -> Counter:
+        return Counter(turns(self.layers)[place] > 0, planes(self.layers)[place])
+
+    def _fit_weights(self, volume: np.ndarray, exact: list[lifting.Level]) -> None:
+        """Each set on its finest level, at what is known when a layer of it is coded."""
         for number in range(self.weight_sets):
             pyramid = self._pyramid(volume.shape, exact[-1].low)
-            own = [place for place, layer in enumerate(self.layers) if layer.level == number]
-            fitted = {*own[:2], *own[-2:-1]}
-            for place in own[:max(2, len(own) - 1)]:
-                for layer in self.layers[:place]:
-                    if layer.level > number:
-                        pyramid.know(layer.level, exact[layer.level].bands, layer.shift)
-                pyramid.code(self.layers[place], self.weights, self.weight_sets, Counter(), exact[number].bands,
-                             place in fitted)
-        for number, name, step, refined in self._weight_keys():
-            if (number, name, step, refined) not in self.weights:       # a level that one layer codes whole
-                counts = weight_counts(name, step, number < self.depth_levels, refined)
-                self.weights[number, name, step, refined] = Weights(*(np.zeros(count, np.int32) for count in counts))
+            for place, layer in enumerate(self.layers):
+                if layer.level > number:
+                    pyramid.know(layer.level, exact[layer.level].bands, layer.shift)
+                elif layer.level == number:
+                    weights = self.weights[self._stages[place]] = {}
+                    pyramid.code(layer, weights, self._counter(place), exact[number].bands, fit=True)
+            if (number, 1) not in self.weights:                        # a level that one layer codes whole
+                self.weights[number, 1] = {
+                    key: Weights(*(np.zeros(count, np.int32) for count in self._weight_counts((number, 1), key)))
+                    for key in self._layer_keys(number)}
 
-    def _weight_keys(self) -> list[WeightKey]:
-        keys = []
-        for number in range(self.weight_sets):
-            split = number < self.depth_levels
-            keys += [(number, name, step, refined) for refined in (False, True) for name in lifting.band_names(split)
-                     for step in passes(not split)]
-        return keys
+    def _weight_counts(self, stage: _Stage, key: WeightKey) -> tuple[int, int]:
+        return weight_counts(*key, stage[0] < self.depth_levels, stage[1] > 0)
 
-    def _read_model(self, model: bytes) -> None:
+    def _layer_keys(self, number: int) -> list[WeightKey]:
+        """What each layer has weights for."""
+        split = number < self.depth_levels
+        return [(name, step) for name in lifting.band_names(split) for step in passes(not split)]
+
+    def _weight_keys(self) -> list[tuple[_Stage, WeightKey]]:
+        """In the order of the model."""
+        return [((number, stage), key) for number, count in enumerate(self._n_stages) for stage in range(count)
+                for key in self._layer_keys(number)]
+
+    def _read_model(self, model: bytes, numbers: list[int] | None) -> None:
         if not self.levels:
             if model:
                 raise FormatError("The progressive codec has a model where it can have none.")
             return
         keys = self._weight_keys()
-        sizes = np.array([weight_counts(name, step, number < self.depth_levels, refined)
-                          for number, name, step, refined in keys]).ravel()
+        sizes = np.array([self._weight_counts(*each) for each in keys]).ravel()
         reader = ByteReader(model)
         decoder = GroupDecoder(reader.take(reader.varint(len(model))), int(sizes.sum()))
         flat = decoder.decode(np.repeat(np.arange(len(sizes)) % 2, sizes).astype(np.uint8))
@@ -212,9 +241,9 @@ class ProgressiveCodec(Codec):
         if np.abs(flat.astype(np.int64)).max() > _WEIGHT_LIMIT:
             raise FormatError("The model of the progressive codec has a weight beyond its limit.")
         parts = np.split(flat, np.cumsum(sizes)[:-1])
-        self.weights = {key: Weights(*pair) for key, pair in zip(keys, zip(parts[::2], parts[1::2], strict=True),
-                                                               strict=True)}
-        self.tables = Tables.from_bytes(reader.take(reader.remaining))
+        for (stage, key), mean, spread in zip(keys, parts[::2], parts[1::2], strict=True):
+            self.weights.setdefault(stage, {})[key] = Weights(mean, spread)
+        self._tables = Tables.from_bytes(reader.take(reader.remaining), self.layers, numbers)
 
     def _pyramid(self, shape: tuple[int, ...], low: np.ndarray) -> Pyramid:
         return Pyramid(shape, self.levels, self.depth_levels, low, self._dtype)

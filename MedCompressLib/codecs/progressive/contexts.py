@@ -3,9 +3,8 @@
 The first time a level is coded, the codec `wavelet`'s terms are used. When it is refined, every coefficient of the
 level is known already up to an interval, so there are neighbours on all sides and the other bands, later ones too.
 
-The groups are the same for every level and step: only ratios of expected error, distance and step matter. So two sets
-of tables, in the model, serve all layers of all slabs: one for the finest level, to which weights are fitted best and
-which has most of the bits, and one for all others.
+The groups are the same for every level and step: only ratios of expected error, distance and step matter. So one table
+may serve many bit planes, of all slabs.
 """
 
 from __future__ import annotations
@@ -48,9 +47,11 @@ _CLASS_BITS = 6          # the classes begin at 1/64 of a step
 SIXTEENTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)      # of an expected error: where classes of distance begin
 N_DISTANCES = len(SIXTEENTHS) + 1
 
-WIDE, ZERO, SIGNIFICANT = 0, 8 * N_CLASSES, (8 + N_DISTANCES) * N_CLASSES
-"""The first group of: what is coded for the first time; refined and so far zero; refined and not zero."""
-N_GROUPS = SIGNIFICANT + (2 * N_DISTANCES - 1) * N_CLASSES
+N_FIRST = 8 * N_CLASSES
+"""Groups of what is coded for the first time."""
+SIGNIFICANT = N_DISTANCES * N_CLASSES
+"""The first group of what is refined and not zero; those below are of what is zero so far."""
+N_REFINED = SIGNIFICANT + (2 * N_DISTANCES - 1) * N_CLASSES
 
 _OWN_TAPS: list[Offset] = [(0, j, i) for j in (-1, 0, 1) for i in (-1, 0, 1) if j or i] + [(-1, 0, 0), (1, 0, 0)]
 _OWN_RINGS: list[list[Offset]] = [
@@ -185,7 +186,7 @@ def first_groups(mean: np.ndarray, spread: np.ndarray, shift: int) -> tuple[np.n
         return group, centre
     steps = np.abs(mean) >> shift + POINT_BITS - 2
     centre = steps >> 2
-    group = WIDE + 8 * _classes(spread, shift) + 2 * (steps & 3) + (centre > 0)
+    group = 8 * _classes(spread, shift) + 2 * (steps & 3) + (centre > 0)
     return group.astype(np.uint16), centre
 
 
@@ -196,7 +197,7 @@ def plane_groups(steps: np.ndarray, mean: np.ndarray, spread: np.ndarray, shift:
         _plane_groups_compiled(steps, mean, spread, shift, group)
         return group
     classes = _classes(spread, shift)
-    zero = ZERO + N_DISTANCES * classes + _distances(mean, spread)
+    zero = N_DISTANCES * classes + _distances(mean, spread)
     # The bit is 1 from the middle of the interval on: between two integers, so half of one below the larger of them.
     middle = ((2 * np.abs(steps).astype(mean.dtype) + 1) << shift + POINT_BITS) - (1 << POINT_BITS - 1)
     beyond = np.where(steps < 0, -mean, mean) - middle
@@ -236,7 +237,7 @@ def _first_groups_compiled(mean, spread, shift, group, centre):
             octave += 1
         half = ratio >> octave - 1 & 1 if octave else 0
         centres[n] = quarters >> 2
-        groups[n] = WIDE + 8 * min(2 * octave + half, N_CLASSES - 1) + 2 * (quarters & 3) + (quarters > 3)
+        groups[n] = 8 * min(2 * octave + half, N_CLASSES - 1) + 2 * (quarters & 3) + (quarters > 3)
 
 
 @compiled
@@ -261,7 +262,7 @@ def _plane_groups_compiled(steps, mean, spread, shift, group):
         for threshold in SIXTEENTHS:
             distance += reach >= threshold * expected_error
         if not known:
-            groups[n] = ZERO + N_DISTANCES * spread_class + distance
+            groups[n] = N_DISTANCES * spread_class + distance
         else:
             groups[n] = (SIGNIFICANT + (2 * N_DISTANCES - 1) * spread_class + N_DISTANCES - 1
                          + (-distance if away < 0 else distance))

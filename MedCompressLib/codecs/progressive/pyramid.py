@@ -16,16 +16,16 @@ from ..wavelet.lifting import BandName
 from .contexts import POINT_BITS, TERMS, first_groups, plane_groups, predict
 from .schedule import Layer
 
-_WORTH = 15      # of a term, as in `fit_weights`; less, for weights serve more layers than the one they are fitted to
+_WORTH = 20      # of a term, as in `fit_weights`; less, for weights serve more layers than the one they are fitted to
 
-WeightKey = tuple[int, BandName, Pass, bool]
-"""Set, band, pass, and whether the level is refined."""
+WeightKey = tuple[BandName, Pass]
+LayerWeights = dict[WeightKey, Weights]
 
 
 class Coder(Protocol):
     """An encoder returns the symbols it is given, a decoder finds them."""
 
-    def code(self, groups: np.ndarray, symbols: np.ndarray | None) -> np.ndarray: ...
+    def code(self, groups: np.ndarray, symbols: np.ndarray | None, plane: int) -> np.ndarray: ...
 
 
 class Pyramid:
@@ -66,15 +66,14 @@ class Pyramid:
             low = lifting.merge(lifting.Level(low, bands), True)
         return low
 
-    def code(self, layer: Layer, weights: dict[WeightKey, Weights], weight_sets: int, coder: Coder,
+    def code(self, layer: Layer, weights: LayerWeights, coder: Coder,
              exact: dict[BandName, np.ndarray] | None = None, fit: bool = False) -> None:
         """Code one layer.
 
         Parameters
         ----------
-        weights, weight_sets : as in the codec
         exact : the bands of the level when encoding; None when decoding
-        fit : choose this layer's weights first
+        fit : choose the weights first
         """
         number, shift = layer
         known, refined = self._known(number), self._held[number] is not None
@@ -85,15 +84,15 @@ class Pyramid:
             if exact:
                 lattice.cut(exact[name], "zero", values)
             for step in lattice.passes:
-                key = (min(number, weight_sets - 1), name, step, refined)
                 if fit:
-                    weights[key] = fit_weights(known, name, step, shape, TERMS[refined], values, worth=_WORTH)
+                    weights[name, step] = fit_weights(known, name, step, shape, TERMS[refined], values, worth=_WORTH)
                 for component in step.components:
                     known_values, residuals = (lattice.inside(held[name][component], component, shape)
                                                for held in (known.bands, known.residuals))
                     if not known_values.size:
                         continue
-                    mean, spread = predict(known, name, step, component, shape, weights[key], refined, self._dtype)
+                    mean, spread = predict(known, name, step, component, shape, weights[name, step], refined,
+                                           self._dtype)
                     wanted = lattice.inside(values[component], component, shape) if exact else None
                     steps = self._refined(known_values, mean, spread, self._shifts[number], shift, wanted, coder) \
                         if refined else self._first(mean, spread, shift, wanted, coder)
@@ -109,7 +108,7 @@ class Pyramid:
         """The coefficients in steps of 2**shift, of which nothing was known."""
         groups, centre = first_groups(mean, spread, shift)
         sign = np.where(mean < 0, -1, 1).astype(np.int32)
-        symbols = coder.code(groups, None if wanted is None else _steps(wanted, shift) * sign - centre)
+        symbols = coder.code(groups, None if wanted is None else _steps(wanted, shift) * sign - centre, 0)
         return ((symbols + centre) * sign).astype(np.int32)
 
     @staticmethod
@@ -117,9 +116,9 @@ class Pyramid:
                  wanted: np.ndarray | None, coder: Coder) -> np.ndarray:
         """The coefficients in steps of 2**shift, known so far in steps of 2**known_shift."""
         steps = _steps(values, known_shift)
-        for plane in reversed(range(shift, known_shift)):
+        for number, plane in enumerate(reversed(range(shift, known_shift))):
             groups = plane_groups(steps, mean, spread, plane)
-            symbols = coder.code(groups, None if wanted is None else _plane_symbols(steps, mean, wanted, plane))
+            symbols = coder.code(groups, None if wanted is None else _plane_symbols(steps, mean, wanted, plane), number)
             steps = _finer(steps, mean, symbols)
         return steps
 

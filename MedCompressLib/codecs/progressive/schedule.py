@@ -16,7 +16,8 @@ from ..wavelet.lifting import Level
 MAX_LAYERS = 255
 MAX_SHIFT = 26
 _STRIDE = 2                 # bits between two layers of a level
-_WORTH_CODING = 0.01        # share of coefficients that the first layer of a level makes other than zero
+_BEYOND = 2e-4              # share of coefficients that may be too large for the tables of the first layer of a level
+_FIRST_BITS = 3
 
 
 class Layer(NamedTuple):
@@ -28,6 +29,21 @@ class Layer(NamedTuple):
 
     level: int
     shift: int
+
+
+def planes(layers: list[Layer]) -> list[int]:
+    """How many bit planes each layer codes one after the other; the first of a level is one."""
+    shifts: dict[int, int] = {}
+    found = []
+    for level, shift in layers:
+        found.append(shifts.get(level, shift + 1) - shift)
+        shifts[level] = shift
+    return found
+
+
+def turns(layers: list[Layer]) -> list[int]:
+    """How many earlier layers the level of each layer has."""
+    return [sum(layer.level == level for layer in layers[:place]) for place, (level, _) in enumerate(layers)]
 
 
 def choose(levels: list[Level]) -> list[Layer]:
@@ -49,12 +65,12 @@ def choose(levels: list[Level]) -> list[Layer]:
 
 
 def _start(level: Level) -> int:
-    """The largest shift at which enough coefficients of a level are not zero."""
+    """The shift that the first layer of a level brings it to: as small as its tables allow, for layers cost time."""
     magnitudes = np.concatenate([np.abs(band).ravel() for band in level.bands.values()] or [np.zeros(1, int)])
     if not magnitudes.size:
         return 0
-    rank = int((1 - _WORTH_CODING) * (magnitudes.size - 1))
-    return max(0, int(np.partition(magnitudes, rank)[rank]).bit_length() - 1)
+    rank = int((1 - _BEYOND) * (magnitudes.size - 1))
+    return max(0, int(np.partition(magnitudes, rank)[rank]).bit_length() - _FIRST_BITS)
 
 
 def check(layers: object, levels: int) -> list[Layer]:
