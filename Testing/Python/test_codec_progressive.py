@@ -262,6 +262,16 @@ def test_planes_that_are_alike_share_a_set():
     assert np.allclose(shares, [0.9, 0.9, 0.6], atol=0.02)             # of zeros among -1, 0 and 1
 
 
+def test_there_are_never_more_sets_than_there_may_be():
+    """Planes with so many symbols of so different shares that no two should be one."""
+    layers = schedule.check([[level, shift] for level in range(10) for shift in (26, 0)], 10)
+    counters = [Counter(refined, count) for refined, count in zip([False, True] * 10, [1, 26] * 10, strict=True)]
+    rng = np.random.default_rng(6)
+    for counter in counters:
+        counter.counts[:, :300] = rng.integers(1, 10**5, (len(counter.counts), 300))
+    assert set(Tables.fit(layers, counters, 1.0).numbers) == set(range(255))
+
+
 def test_headers_with_other_sets_of_tables_are_refused():
     config = surgery.File.split(file()).fields["codec"]["config"]
     for tables in (config["tables"][:-1], [*config["tables"], 0], [0] * len(config["tables"]), "0"):

@@ -16,7 +16,7 @@ from ..wavelet.lifting import BandName
 from .contexts import POINT_BITS, TERMS, first_groups, plane_groups, predict
 from .schedule import Layer
 
-_WORTH = 20      # of a term, as in `fit_weights`; less, for weights serve more layers than the one they are fitted to
+_WORTH = 20      # of a term, as in `fit_weights`; less, for weights of level 1 serve all coarser levels too
 
 WeightKey = tuple[BandName, Pass]
 LayerWeights = dict[WeightKey, Weights]

@@ -17,7 +17,7 @@ MAX_LAYERS = 255
 MAX_SHIFT = 26
 _STRIDE = 2                 # bits between two layers of a level
 _BEYOND = 2e-4              # share of coefficients that may be too large for the tables of the first layer of a level
-_FIRST_BITS = 3
+_FIRST_BITS = 3             # which reach 2**3 steps
 
 
 class Layer(NamedTuple):
