@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 import MedCompressLib as mc
 from MedCompressLib.codecs.progressive import ProgressiveCodec, schedule
 from MedCompressLib.codecs.progressive.contexts import first_groups, plane_groups
+from MedCompressLib.codecs.progressive.symbols import SymbolDecoder
 from MedCompressLib.codecs.progressive.tables import Counter, Tables, check_numbers
 from MedCompressLib.codecs.wavelet import lifting
 from MedCompressLib.compiled import SWITCH
 from MedCompressLib.container import Reader
+from MedCompressLib.entropy.varint import write_varint
 from MedCompressLib.errors import FormatError, UnsupportedError
 from MedCompressLib.sources import open_file
 
@@ -295,6 +297,18 @@ def test_weights_at_and_beyond_their_limit():
     slab = scan().voxels[np.newaxis, :4].astype(np.int32) + 2000
     codec = ProgressiveCodec.fit([slab], int(slab.max()), "default", (3.0, 0.7, 0.5))
     check_limit_of_weights(codec, next(iter(codec.weights[0, 0].values())).mean)
+
+
+def test_escapes_at_and_beyond_their_limit():
+    def chunk(beyond: int) -> bytes:
+        out = bytearray()
+        write_varint(out, 1)
+        write_varint(out, beyond)
+        return bytes(out)
+
+    SymbolDecoder([], [chunk(1 << 28)], 9)
+    with pytest.raises(FormatError):
+        SymbolDecoder([], [chunk((1 << 28) + 1)], 9)
 
 
 def check_refused(data: bytes, **changed):
