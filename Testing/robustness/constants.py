@@ -42,7 +42,7 @@ CODECS = {"entropy": ("runs", "wavelet", "progressive", "neural"), "codecs/wavel
           "samples": ("raw", "wavelet")}  # of the fixtures that are tried
 CHOICES = {"fitting.py", "choice.py", "fit", "fit_table", "_fit_shift", "_dearest_interval", "_code_length", "_sample",
            "fit_slabs", "training.py", "presets.py", "blas.py", "tune", "fit_experts", "_fit_one", "_solve",
-           "pack_model", "rate_distortion.py", "torch_wavefront.py"}
+           "pack_model", "rate_distortion.py", "torch_wavefront.py", "_fit_weights", "_merged", "_short_codes"}
 IN_LOOPS = {"compiled_wavefront.py", "loops.py"}  # whose numbers only compiled loops use
 SECONDS = 120  # of processor time
 
