@@ -111,11 +111,11 @@ class Writer:
         Plain JSON.
     model : bytes
     version : int
-        Of the format.
+        Of the format: the `format_version` of the codec.
     """
 
     def __init__(self, file: BinaryIO, header: Header, ijk_to_ras: np.ndarray, metadata: dict, model: bytes,
-                 version: int = 1) -> None:
+                 version: int) -> None:
         self._file, self._version = file, version
         self._matrix = [float(number) for number in ijk_to_ras.ravel()]
         self._header = header.to_json()

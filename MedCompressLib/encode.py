@@ -261,7 +261,8 @@ def _encode_bounded_volume(volume: Volume | LazyVolume, voxels: np.ndarray | Laz
         quality["regions"] = max_errors
     header = Header(volume.shape, volume.dtype, volume.axes, volume.sequence, fitted.codec_id, fitted.get_config(),
                     preset, samples.get_config(), quality, grid.frames, grid.slices)
-    Writer(file, header, volume.ijk_to_ras, volume.metadata, fitted.model).write_all(proven.slabs, proven.digest)
+    writer = Writer(file, header, volume.ijk_to_ras, volume.metadata, fitted.model, fitted.format_version)
+    writer.write_all(proven.slabs, proven.digest)
     return True
 
 

@@ -134,7 +134,8 @@ class _Job:
                       self.preset, self.samples.get_config(), quality, self.grid.frames, self.grid.slices)
 
     def writer(self, file: BinaryIO, codec: Codec, reached: dict) -> Writer:
-        return Writer(file, self.header(codec, reached), self.volume.ijk_to_ras, self.volume.metadata, codec.model)
+        return Writer(file, self.header(codec, reached), self.volume.ijk_to_ras, self.volume.metadata, codec.model,
+                      codec.format_version)
 
     def overhead(self, codec: Codec) -> int:
         """Bytes of a file without its payloads, with the longest numbers that may turn out to be reached."""

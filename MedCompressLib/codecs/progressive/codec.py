@@ -197,7 +197,7 @@ class ProgressiveCodec(Codec):
         pyramid.code(layer, self.weights[self._stages[place]], coder, exact[layer.level].bands if exact else None)
 
     def _counter(self, place: int) -> Counter:
-        return Counter(turns(self.layers)[place] > 0, planes(self.layers)[place])
+        return Counter(self._stages[place][1] > 0, planes(self.layers)[place])
 
     def _fit_weights(self, volume: np.ndarray, exact: list[lifting.Level]) -> None:
         """Each set on its finest level, at what is known when a layer of it is coded."""
