@@ -16,7 +16,6 @@ import numpy as np
 
 from .container import Reader
 from .decode import StoredSlabs, decode_volume, decodes_to
-from .encode import encode_volume
 from .errors import FormatError, MedCompressError, UnsupportedError
 from .inspection import VerifyReport, info, verify
 from .lazy import LazyVolume
@@ -79,6 +78,8 @@ def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", pres
     MedCompressError
         Something that is no volume, an unknown codec or preset, or a volume beyond the limits of the format.
     """
+    from .encode import encode_volume  # what only reads starts without it
+
     file = io.BytesIO()
     encode_volume(_as_volume(volume), file, codec, preset, thread_count(threads), rising(progress),
                   *_given(quality, roi), _model_bytes(model))
@@ -282,8 +283,10 @@ def write(path: str | os.PathLike, volume: Volume | LazyVolume | np.ndarray, cod
     if is_image_file(path):
         if codec != "auto" or not all(option is None for option in (preset, quality, roi, model)):
             raise UnsupportedError(f"A codec, preset or quality is only for {SUFFIX} files, not for {path}.")
-        write_image(path, volume, overwrite, progress)
+        write_image(path, volume, overwrite, progress, threads)
         return
+    from .encode import encode_volume
+
     share = 0.6 if verify else 1.0
     with replacing(path, overwrite) as file:
         encode_volume(volume, file, codec, preset, threads, lambda fraction: progress(share * fraction),

@@ -311,10 +311,10 @@ def _decompress(options: argparse.Namespace) -> int:
     with progress_callback(options.progress) as report:
         if options.slices is None:
             with _open(options) as volume:
-                api.write(options.output, volume, progress=report, overwrite=options.force)
+                api.write(options.output, volume, progress=report, threads=options.threads, overwrite=options.force)
         else:
             volume = api.decompress(options.input, options.slices, options.threads, report)
-            api.write(options.output, volume, overwrite=options.force)
+            api.write(options.output, volume, threads=options.threads, overwrite=options.force)
     print(f"{options.output}: {shape_text(volume.shape)} voxels of {volume.dtype}.")
     return DONE
 
@@ -330,7 +330,7 @@ def _preview(options: argparse.Namespace) -> int:
     with progress_callback(options.progress) as report:
         volume = api.preview(options.input, options.reduction or 0, options.budget, options.threads, report)
     mark = volume.metadata.get(MARK)
-    api.write(options.output, volume, overwrite=options.force)
+    api.write(options.output, volume, threads=options.threads, overwrite=options.force)
     what = "exact" if mark is None else f"PREVIEW from {mark['bytes']} of {mark['file_bytes']} bytes"
     if mark and mark["exact_slices"]:
         what += f"; exact slices: {stretches_text(mark['exact_slices'])}"

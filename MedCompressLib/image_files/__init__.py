@@ -23,6 +23,7 @@ from types import ModuleType
 from ..codecs import Progress
 from ..errors import MedCompressError, UnsupportedError
 from ..lazy import LazyVolume
+from ..slabs import thread_count
 from ..volume import Volume
 
 _MODULES = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".nii": ".nifti", ".nii.gz": ".nifti", ".mha": ".metaimage",
@@ -78,7 +79,7 @@ def open_image(path: str | os.PathLike, threads: int) -> LazyVolume:
 
 
 def write_image(path: str | os.PathLike, volume: Volume | LazyVolume, overwrite: bool = False,
-                progress: Progress | None = None) -> None:
+                progress: Progress | None = None, threads: int | None = None) -> None:
     """Write an NRRD, NHDR, NIfTI, MHA, MHD or NPY file, the format chosen by the name.
 
     `read_image` returns the same voxels, type and matrix. Nothing partial is left behind when writing fails. NHDR and
@@ -95,6 +96,9 @@ def write_image(path: str | os.PathLike, volume: Volume | LazyVolume, overwrite:
         Whether existing files may be replaced.
     progress : callable, optional
         Called with a fraction in [0, 1]; may raise to cancel.
+    threads : int, optional
+        How many threads compress (NRRD, NHDR and NIfTI); by default one per processor, at most 8. The bytes do not
+        depend on it.
 
     Raises
     ------
@@ -104,6 +108,7 @@ def write_image(path: str | os.PathLike, volume: Volume | LazyVolume, overwrite:
         The file exists, or cannot be written.
     """
     path = Path(path)
+    threads = thread_count(threads)
     module = _module_for(path)
     if not path.parent.is_dir():
         raise MedCompressError(f"There is no folder {path.parent}; create it first.")
@@ -113,7 +118,7 @@ def write_image(path: str | os.PathLike, volume: Volume | LazyVolume, overwrite:
         raise MedCompressError(f"{path.parent / existing[0]} exists; choose another name or allow overwriting.")
     try:
         with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as folder:
-            module.write(Path(folder) / path.name, volume, progress or (lambda fraction: None))
+            module.write(Path(folder) / path.name, volume, progress or (lambda fraction: None), threads)
             for name in reversed(names):  # the header, which stands first, becomes visible last
                 os.replace(Path(folder) / name, path.parent / name)
     except OSError as error:

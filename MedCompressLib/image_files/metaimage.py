@@ -102,9 +102,9 @@ def _description(image, path: Path) -> tuple[tuple[int, ...], str, dict]:
     return shape, axes, {"ijk_to_ras": matrix, "sequence": sequence, "metadata": {"MetaImage": fields}}
 
 
-def write(path: Path, volume: Volume | LazyVolume, progress: Progress) -> None:
-    """Write a MetaImage file, compressed; see `MedCompressLib.image_files.write_image`. SimpleITK takes it whole and
-    tells no progress."""
+def write(path: Path, volume: Volume | LazyVolume, progress: Progress, threads: int) -> None:
+    """Write a MetaImage file, compressed; see `MedCompressLib.image_files.write_image`. SimpleITK takes it whole,
+    tells no progress and uses one thread."""
     import SimpleITK
 
     volume = volume.load() if isinstance(volume, LazyVolume) else volume

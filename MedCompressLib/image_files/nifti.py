@@ -78,7 +78,7 @@ def read(path: Path) -> Volume:
     return Volume(voxels, matrix, axes, sequence, {"NIfTI": metadata})
 
 
-def write(path: Path, volume: Volume | LazyVolume, progress: Progress) -> None:
+def write(path: Path, volume: Volume | LazyVolume, progress: Progress, threads: int) -> None:
     """Write a NIfTI file; see `MedCompressLib.image_files.write_image`."""
     kept = volume.metadata.get("NIfTI")
     kept = kept if isinstance(kept, dict) else {}
@@ -92,7 +92,7 @@ def write(path: Path, volume: Volume | LazyVolume, progress: Progress) -> None:
         voxels = (np.ascontiguousarray(component) for component in whole.T)
     with path.open("wb") as file:
         if path.name.lower().endswith(".gz"):
-            write_gzip(file, chain([start], voxels))
+            write_gzip(file, chain([start], voxels), threads)
         else:
             write_raw(file, chain([start], voxels))
 

@@ -83,17 +83,17 @@ def open_plain(path: Path, threads: int) -> LazyVolume | None:
                       axes.sequence, _metadata(header, axes), threads)
 
 
-def write(path: Path, volume: Volume | LazyVolume, progress: Progress) -> None:
+def write(path: Path, volume: Volume | LazyVolume, progress: Progress, threads: int) -> None:
     """Write an NRRD or NHDR file, gzip-encoded; see `MedCompressLib.image_files.write_image`."""
     header = "\n".join(_header_lines(path.name, volume)).encode() + b"\n"
     if _is_detached(path.name):
         path.write_bytes(header)
         with (path.parent / file_names(path.name)[1]).open("wb") as file:
-            write_gzip(file, pieces(volume, progress))
+            write_gzip(file, pieces(volume, progress), threads)
     else:
         with path.open("wb") as file:
             file.write(header + b"\n")
-            write_gzip(file, pieces(volume, progress))
+            write_gzip(file, pieces(volume, progress), threads)
 
 
 def _read_description(file: BinaryIO, path: Path) -> tuple[Header, Axes]:

@@ -34,8 +34,8 @@ def open_plain(path: Path, threads: int) -> LazyVolume | None:
                       volume.axes, volume.sequence, {}, threads)
 
 
-def write(path: Path, volume: Volume | LazyVolume, progress: Progress) -> None:
-    """Write an NPY file; see `MedCompressLib.image_files.write_image`."""
+def write(path: Path, volume: Volume | LazyVolume, progress: Progress, threads: int) -> None:
+    """Write an NPY file; see `MedCompressLib.image_files.write_image`. Nothing is compressed."""
     lost = {"matrix": not np.array_equal(volume.ijk_to_ras, np.eye(4)), "metadata": bool(volume.metadata),
             "sequence axis": "t" in volume.axes
             and volume.sequence != SequenceAxis.evenly_spaced("frame", "", volume.frames, 0, 1)}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import MedCompressLib as mc
-from MedCompressLib import api, cli
+from MedCompressLib import api, cli, encode
 
 ROOT = Path(mc.__file__).parents[1]
 MATRIX = np.diag([0.7, -0.7, 2.5, 1.0])
@@ -328,13 +328,13 @@ class TestProgress:
 class TestCancel:
     @pytest.mark.parametrize("error", [KeyboardInterrupt, mc.Cancelled])
     def test_interrupt(self, run, image, tmp_path, monkeypatch, error):
-        encode = api.encode_volume
+        encode_volume = encode.encode_volume
 
         def interrupted(*arguments):
-            encode(*arguments)
+            encode_volume(*arguments)
             raise error("enough")
 
-        monkeypatch.setattr(api, "encode_volume", interrupted)
+        monkeypatch.setattr(encode, "encode_volume", interrupted)
         (tmp_path / "chest.mcz").write_bytes(b"precious")
         code, out, err = run("compress", image, "--force", "--codec", "raw")
         assert (code, out, err) == (130, "", "medcompress: cancelled\n")

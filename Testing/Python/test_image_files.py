@@ -1,7 +1,9 @@
 """Image files: what is read equals what SimpleITK reads wherever SimpleITK is exact, and what is written comes back."""
 
 import gzip
+import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from MedCompressLib.errors import FormatError, MedCompressError, UnsupportedError
-from MedCompressLib.image_files import is_image_file, read_image, write_image
+from MedCompressLib.image_files import is_image_file, read_image, streams, write_image
+from MedCompressLib.lazy import LazyVolume
 from MedCompressLib.volume import AXES, DTYPES, SequenceAxis, Volume
 
 SUFFIXES = [".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd"]
@@ -531,6 +534,38 @@ def test_nonsense_gives_one_sentence(tmp_path, suffix, content):
     with pytest.raises(FormatError) as caught:
         read_image(tmp_path / f"a{suffix}")
     assert f"a{suffix}" in str(caught.value) or "NRRD header" in str(caught.value)
+
+
+# Compressed by several threads
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".nii.gz"])
+def test_compressed_files_depend_on_the_voxels_alone(tmp_path, suffix):
+    volume = Volume(random_voxels((7, 500, 510), "int16") & 1023, OBLIQUE)     # 3.6 MB
+    for folder, written, threads in [("one", volume, 1), ("several", volume, 3), ("pieces", LazyVolume.of(volume), 2)]:
+        (tmp_path / folder).mkdir()
+        write_image(tmp_path / folder / f"a{suffix}", written, threads=threads)
+    one, *others = [{file.name: file.read_bytes() for file in (tmp_path / folder).iterdir()}
+                    for folder in ("one", "several", "pieces")]
+    assert others == [one, one]
+    assert without_metadata(read_image(tmp_path / "several" / f"a{suffix}")).equals(volume)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(max_size=40)), st.integers(1, 3))
+def test_one_gzip_member_whatever_the_parts(parts, threads):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(streams, "_DEFLATED_ALONE", 16)
+        file = io.BytesIO()
+        streams.write_gzip(file, [*parts, np.frombuffer(b"".join(parts), np.uint8)], threads)
+    inflater = zlib.decompressobj(wbits=31)     # which checks the sum and the length
+    assert inflater.decompress(file.getvalue()) == 2 * b"".join(parts)
+    assert inflater.eof and not inflater.unused_data
+
+
+def test_threads_that_cannot_be(tmp_path):
+    with pytest.raises(UnsupportedError, match="number of threads"):
+        write_image(tmp_path / "a.nrrd", Volume(SMALL), threads=0)
 
 
 def test_paths_that_cannot_be(tmp_path):
