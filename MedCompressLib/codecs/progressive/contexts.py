@@ -27,7 +27,7 @@ from ..wavelet.contexts import (
     Weights,
     mean_terms,
     parents_plane,
-    place,
+    places,
     residuals_plane,
     spread_terms,
     term_counts,
@@ -66,12 +66,12 @@ def refined_mean_terms(lattice: Lattice, name: BandName, step: Pass, component: 
     """Like `mean_terms`, with all bands and all neighbours."""
     names = band_names(not lattice.cut_depth)
     own = names.index(name)
-    places = [place(lattice, LOW_PLANE, component, offset) for offset in LOW_TAPS]
+    taps = places(lattice, LOW_PLANE, component, LOW_TAPS)
     for other in range(len(names)):
         if other != own:
-            places += [place(lattice, values_plane(other), component, offset) for offset in BAND_TAPS]
-    places += [place(lattice, values_plane(own), component, offset) for offset in _OWN_TAPS]
-    return Terms.of([[each] for each in [*places, place(lattice, LOW_PLANE, component)]])
+            taps += places(lattice, values_plane(other), component, BAND_TAPS)
+    taps += places(lattice, values_plane(own), component, _OWN_TAPS)
+    return Terms.of([[each] for each in taps + places(lattice, LOW_PLANE, component)])
 
 
 @lru_cache(maxsize=4096)
@@ -82,12 +82,12 @@ def refined_spread_terms(lattice: Lattice, name: BandName, step: Pass, component
     rings = [(other, offsets) for other in range(len(names)) if other != own for offsets in MAGNITUDE_TAPS]
     own_rings = [(own, offsets) for offsets in _OWN_RINGS]
 
-    def total(band: int, offsets: list[Offset]) -> list[int]:
-        return [place(lattice, residuals_plane(band), component, offset) for offset in offsets]
+    def total(band: int, ring: list[Offset]) -> list[int]:
+        return places(lattice, residuals_plane(band), component, ring)
 
-    return Terms.of([*([place(lattice, 1 + number, component)] for number in range(N_GRADIENTS)),
+    return Terms.of([*(places(lattice, 1 + number, component) for number in range(N_GRADIENTS)),
                      *(total(*ring) for ring in rings),
-                     [place(lattice, parents_plane(own), (component[0], 0, 0))],
+                     places(lattice, parents_plane(own), (component[0], 0, 0)),
                      *(total(*ring) for ring in own_rings)])
 
 

@@ -11,9 +11,9 @@ The idea of estimating the spread from magnitudes of neighbours, other bands and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -163,36 +163,45 @@ class Terms:
         return (offsets[end - count:end] for end, count in zip(ends, self.counts.tolist(), strict=True))
 
 
-def place(lattice: Lattice, plane: int, component: Component, offset: Offset = (0, 0, 0)) -> int:
-    """Where the neighbours of a component at an offset are in `Known.values`, in a plane of it."""
-    where, shift = lattice.tap(component, offset)
-    return (plane * len(lattice.components()) + lattice.components().index(where)) * lattice.size + shift
+def places(lattice: Lattice, plane: int, component: Component, offsets: Sequence[Offset] = ((0, 0, 0),)) -> list[int]:
+    """Where the neighbours of a component at offsets are in `Known.values`, in a plane of it."""
+    start = plane * len(lattice.components()) * lattice.size
+    around = _around(lattice, component)
+    return [start + around[offset] for offset in offsets]
+
+
+@lru_cache(maxsize=256)
+def _around(lattice: Lattice, component: Component) -> dict[Offset, int]:
+    """Where in a plane each neighbour of a component is."""
+    taps = {offset: lattice.tap(component, offset) for offset in {*_BOX, *LOW_TAPS}}
+    return {offset: lattice.components().index(where) * lattice.size + shift
+            for offset, (where, shift) in taps.items()}
 
 
 @lru_cache(maxsize=4096)
 def mean_terms(lattice: Lattice, name: BandName, step: Pass, component: Component) -> Terms:
     """The terms of the prediction; the last, the low part's centre, has minus the sum of the low taps' weights."""
     own = band_names(not lattice.cut_depth).index(name)
-    places = [place(lattice, LOW_PLANE, component, offset) for offset in LOW_TAPS]
+    taps = places(lattice, LOW_PLANE, component, LOW_TAPS)
     for other in range(own):
-        places += [place(lattice, values_plane(other), component, offset) for offset in BAND_TAPS]
-    places += [place(lattice, values_plane(own), component, offset) for offset in own_taps(lattice.cut_depth, step)]
-    return Terms.of([[each] for each in [*places, place(lattice, LOW_PLANE, component)]])
+        taps += places(lattice, values_plane(other), component, BAND_TAPS)
+    taps += places(lattice, values_plane(own), component, own_taps(lattice.cut_depth, step))
+    return Terms.of([[each] for each in taps + places(lattice, LOW_PLANE, component)])
 
 
 @lru_cache(maxsize=4096)
 def spread_terms(lattice: Lattice, name: BandName, step: Pass, component: Component) -> Terms:
     """The terms of the expected magnitude; none is negative."""
-    def total(plane: int, offsets: list[Offset]) -> list[int]:
-        return [place(lattice, plane, component, offset) for offset in offsets]
-
     own = band_names(not lattice.cut_depth).index(name)
-    terms = [[place(lattice, 1 + number, component)] for number in range(N_GRADIENTS)]
-    terms += [total(residuals_plane(other), offsets) for other in range(own) for offsets in MAGNITUDE_TAPS]
-    terms.append([place(lattice, parents_plane(own), (component[0], 0, 0))])
-    return Terms.of(terms + [total(residuals_plane(own), ring) for ring in _own_rings(lattice.cut_depth, step)])
+    terms = [places(lattice, 1 + number, component) for number in range(N_GRADIENTS)]
+    terms += [places(lattice, residuals_plane(other), component, ring) for other in range(own)
+              for ring in MAGNITUDE_TAPS]
+    terms.append(places(lattice, parents_plane(own), (component[0], 0, 0)))
+    terms += [places(lattice, residuals_plane(own), component, ring) for ring in _own_rings(lattice.cut_depth, step)]
+    return Terms.of(terms)
 
 
+@cache
 def own_taps(cut_depth: bool, step: Pass) -> list[Offset]:
     """Offsets in the 3x3x3 box at which a pass knows its own band."""
     return [offset for offset in _BOX if step.knows(offset, cut_depth)]
