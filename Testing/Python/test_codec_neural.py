@@ -84,6 +84,8 @@ def test_a_slab_of_too_many_rows_is_refused():
     codec = NeuralCodec.fit([slab[:, :, :8]], 0, "fast", (1.0, 1.0, 1.0))
     with pytest.raises(FormatError, match="rows"):
         codec.decode(codec.encode(slab[:, :, :8]), slab.shape)
+    larger = np.zeros((1, 1, 512, 2**9 + 1), np.int32)
+    assert np.array_equal(codec.decode(codec.encode(larger), larger.shape), larger)
 
 
 def test_network_that_could_leave_the_exact_range_is_refused():
@@ -124,7 +126,8 @@ def test_limits_are_those_of_the_format(refused):
 
 @pytest.mark.parametrize("name, allowed, refused", [
     ("radii", [[8, 3]], [[9, 3]]), ("radii", [[2, 1]] * 4, [[2, 1]] * 5),
-    ("regions", [0] * 15 + [3], [0] * 16 + [3]), ("residuals", 6, 5), ("residuals", 24, 25)])
+    ("regions", [0] * 15 + [3], [0] * 16 + [3]), ("residuals", 6, 5), ("residuals", 24, 25), ("inputs", 1, 0),
+    ("maximum", 2**24 - 1, 2**24)])
 def test_configurations_up_to_their_limits(name, allowed, refused):
     config = {"radii": [[5, 3], [3, 3]], "inputs": 12, "residuals": 14, "temporal": False, "maximum": 4095,
               "network": "none", "bound": [3, 0, 4095]}
