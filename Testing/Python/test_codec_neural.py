@@ -24,6 +24,7 @@ from MedCompressLib.codecs.neural.raster import KnownPredictions, row_blocks
 from MedCompressLib.codecs.neural.training import Rounds, Samples, code_length, to_float
 from MedCompressLib.codecs.neural.tuning import pack_change, tune, unpack_change
 from MedCompressLib.codecs.neural.wavefront import run_wavefront, wavefront_order
+from MedCompressLib.entropy import encode_groups
 from MedCompressLib.errors import FormatError, UnsupportedError
 from MedCompressLib.quality import SampleBound
 
@@ -112,11 +113,14 @@ def test_limits_are_those_of_the_format(refused):
     deep = [np.ones((1, 2), np.int16)] * (16 + refused)
     text = {"note": "n" * (65536 - len('{"layers": [[1, 2]], "note": ""}') + refused)}
     experts = np.tile([[1 << 14, 0]], (64 + refused, 1))
+    nothing = IntegerNetwork((np.zeros((1, 2), np.int16),))
+    change = b"\1" + encode_groups(np.array([0, 32767 + refused]), np.zeros(2, np.uint8), 1)
     for make in (lambda: IntegerNetwork((weights,)), lambda: IntegerNetwork((wide,)),
                  lambda: unpack_model(pack_model(Model(IntegerNetwork(tuple(deep)), {}))),
                  lambda: unpack_model(pack_model(Model(IntegerNetwork((deep[0],)), text))),
                  lambda: Experts([np.arange(len(experts) - 1.0)], [experts]),
-                 lambda: Experts([np.zeros(0)], [np.array([[1 << 27, (1 << 27) - 1 + refused]])])):
+                 lambda: Experts([np.zeros(0)], [np.array([[1 << 27, (1 << 27) - 1 + refused]])]),
+                 lambda: unpack_change(change, nothing)):
         if not refused:
             make()
             continue

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import MedCompressLib as mc
+from MedCompressLib.codecs import get_codec
 from MedCompressLib.codecs.progressive import ProgressiveCodec, schedule
 from MedCompressLib.codecs.progressive.contexts import first_groups, plane_groups
 from MedCompressLib.codecs.progressive.symbols import SymbolDecoder
@@ -214,9 +215,10 @@ def test_layers_end_with_every_bit_and_coarse_ones_come_first():
     for level in range(3):
         assert [layer.shift for layer in layers if layer.level == level][-1] == 0
     for wrong in (None, [[0, 0]], [[0, 0], [1, 1]], [[0, 0], [1, 0], [1, 0]], [[0, 0], [1, 0], [2, 0]],
-                  [[0, 27], [1, 0]], [[0, 0], [1, True]]):
+                  [[0, 27], [0, 0], [1, 0]], [[0, 0], [1, True]]):
         with pytest.raises(FormatError):
             schedule.check(wrong, 2)
+    assert len(schedule.check([[0, 26], [0, 0], [1, 0]], 2)) == 3
 
 
 def test_as_many_layers_as_there_may_be():
@@ -284,7 +286,10 @@ def test_files_of_both_versions():
     """In the first, tables were those of the finest level or of all others."""
     folder = Path(__file__).parents[1] / "fixtures"
     for name, version in (("progressive-refined", 1), ("progressive-refined-tables", 2), ("wavelet-default", 1)):
-        assert mc.info(folder / f"{name}.mcz")["format_version"] == version
+        with open_file(folder / f"{name}.mcz") as stored:
+            reader = Reader(stored)
+            codec = get_codec(reader.header.codec_id).from_config(reader.header.codec_config, reader.model)
+            assert reader.version == codec.format_version == version
     newest = surgery.File.split(file())
     newest.version = 3
     with pytest.raises(FormatError, match="reads up to 2; update"):
