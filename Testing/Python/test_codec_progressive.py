@@ -326,6 +326,14 @@ def check_refused(data: bytes, **changed):
         reference.decode(parts.join())
 
 
+@pytest.mark.parametrize("maximum, middle", [(0, 0), (7, 4), (1000, 500)])
+def test_what_nothing_is_known_of_is_in_the_middle(maximum, middle):
+    slab = np.arange(90, dtype=np.int32).reshape(1, 1, 9, 10) % (maximum + 1)
+    codec = ProgressiveCodec.fit([slab], maximum, "default", (1.0, 1.0, 1.0))
+    [preview] = codec.decode_layers([{}], slab.shape)
+    assert preview.shape == slab.shape and np.all(preview == middle)
+
+
 def test_headers_with_other_layers_are_refused():
     for layers in (0, 2, 256, 257, "3", None):
         check_refused(file(), layers=layers)

@@ -230,6 +230,20 @@ def test_configurations_at_and_beyond_their_limits(beyond):
         WaveletCodec.check_config({**at, **beyond})
 
 
+LOSSY = {"maximum": 4095, "levels": 1, "depth_levels": 0, "depth_axis": "k", "weight_sets": 1}
+
+
+@pytest.mark.parametrize("key, allowed, refused", [
+    ("regions", [3], []), ("regions", [0] * 16, [0] * 17), ("regions", [None, 2**20], [None, 2**20 + 1]),
+    ("steps", [[1, 2**40, 9], [1]], [[1, 2**40 + 1, 9], [1]]), ("steps", [[1, 9, 9], [1]], [[1, 9, 9], [0]]),
+    ("points", [64, -64], [64, -65]), ("points", [-64, 64], [-64, 65]), ("weight_sets", 1, 0)])
+def test_lossy_configurations_at_and_beyond_their_limits(key, allowed, refused):
+    lossy = {"bound": [3, 0, 4095]} if key == "regions" else {"steps": [[4, 5, 6], [3]], "points": [0, 0]}
+    WaveletCodec.check_config({**LOSSY, **lossy, key: allowed})
+    with pytest.raises(FormatError):
+        WaveletCodec.check_config({**LOSSY, **lossy, key: refused})
+
+
 def test_weights_at_and_beyond_their_limit():
     slab = smooth((1, 4, 24, 24), 3000, noise=0.05)
     codec = WaveletCodec.fit([slab], 4000, "default", SPACING)
