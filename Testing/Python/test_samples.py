@@ -243,6 +243,15 @@ def test_damaged_configuration(config):
         SampleMap.from_config(config)
 
 
+def test_samples_that_are_only_about_right():
+    """As previews have them: brought into the range, and of the bits that were split off the middle."""
+    start, stop = np.array([100], np.uint64), np.array([1117], np.uint64)
+    near = SampleMap(np.dtype("uint32"), 0, None, start, stop, 3).inverse_near(np.array([-5, 0, 1, 127, 500]))
+    assert near.dtype == np.uint32 and near.tolist() == [104, 104, 112, 1117, 1117]
+    whole = SampleMap(np.dtype("uint32"), 0, None, start, stop, 0).inverse_near(np.array([-5, 0, 1, 5000]))
+    assert whole.tolist() == [100, 100, 101, 1117]
+
+
 @settings(max_examples=200, deadline=None)
 @given(numbers=st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=12), shift=st.integers(0, 63),
        dtype=st.sampled_from(DTYPES))
