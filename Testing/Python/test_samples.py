@@ -191,7 +191,8 @@ def test_damaged_samples_and_residue():
     fitted = SampleMap.fit([volume])
     samples, residue = fitted.forward(volume)
     for wrong, rest in ((samples, residue[:-1]), (samples, residue + b"0"), (samples, b""), (samples - 10**9, residue),
-                        (samples + fitted.maximum, residue), (samples[:2], residue)):
+                        (samples + fitted.maximum, residue), (samples[:2], residue),
+                        (samples, b"\2" + residue[1:])):
         with pytest.raises(FormatError):
             fitted.inverse(wrong, rest)
     whole = SampleMap.fit([np.zeros((1, 2, 2), np.uint8)])
@@ -262,6 +263,16 @@ def test_any_table_is_refused_or_consistent(numbers, shift, dtype):
         return
     assert 0 <= fitted.maximum < 2**24
     assert np.all(fitted.starts <= fitted.stops) and np.all(fitted.starts[1:] > fitted.stops[:-1])
+
+
+def test_tables_at_and_beyond_their_longest_text():
+    """2^18 characters, of which 48,000 random gaps of four bytes take 256,000."""
+    gaps = np.random.default_rng(0).integers(0, 2**32, 50_000)
+    at, beyond = (table([*gaps[:n], *[0] * n]) for n in (48_000, 50_000))
+    assert len(at) < 2**18 < len(beyond)
+    assert SampleMap.from_config(config_with(dtype="uint64", intervals=at)).maximum == 47_999
+    with pytest.raises(FormatError):
+        SampleMap.from_config(config_with(dtype="uint64", intervals=beyond))
 
 
 def test_bombs_in_the_table_are_refused_before_memory_is_taken():
