@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from MedCompressLib.errors import FormatError, UnsupportedError
 from MedCompressLib.samples import DTYPES, SampleMap
+from MedCompressLib.samples.residue import decode_residue, encode_residue
 
 RNG = np.random.default_rng(20)
 
@@ -191,10 +192,13 @@ def test_damaged_samples_and_residue():
     fitted = SampleMap.fit([volume])
     samples, residue = fitted.forward(volume)
     for wrong, rest in ((samples, residue[:-1]), (samples, residue + b"0"), (samples, b""), (samples - 10**9, residue),
-                        (samples + fitted.maximum, residue), (samples[:2], residue),
-                        (samples, b"\2" + residue[1:])):
+                        (samples + fitted.maximum, residue), (samples[:2], residue)):
         with pytest.raises(FormatError):
             fitted.inverse(wrong, rest)
+    packed = encode_residue(np.zeros((1, 5, 9), np.uint64), 8)
+    assert packed[0] == 1 and not decode_residue(packed, (1, 5, 9), 8).any()
+    with pytest.raises(FormatError):     # a kind of plane that is neither stored (0) nor deflated (1)
+        decode_residue(b"\2" + packed[1:], (1, 5, 9), 8)
     whole = SampleMap.fit([np.zeros((1, 2, 2), np.uint8)])
     with pytest.raises(FormatError):
         whole.inverse(np.zeros((1, 2, 2), np.int32), b"x")
