@@ -36,10 +36,11 @@ PROJECT = FOLDER.parents[1]
 LIBRARY = PROJECT / "MedCompressLib"
 UNIT_TESTS = {"entropy": "test_entropy.py", "codecs/wavelet": "test_codec_wavelet.py",
               "codecs/runs.py": "test_codec_runs.py", "codecs/neural": "test_codec_neural.py",
-              "codecs/progressive": "test_codec_progressive.py", "samples": "test_samples.py"}
+              "codecs/progressive": "test_codec_progressive.py", "codecs/nagoor": "test_codec_nagoor.py",
+              "samples": "test_samples.py"}
 CODECS = {"entropy": ("runs", "wavelet", "progressive", "neural"), "codecs/wavelet": ("wavelet",),
           "codecs/runs.py": ("runs",), "codecs/neural": ("neural",), "codecs/progressive": ("progressive",),
-          "samples": ("raw", "wavelet")}  # of the fixtures that are tried
+          "codecs/nagoor": ("nagoor",), "samples": ("raw", "wavelet")}  # of the fixtures that are tried
 CHOICES = {"fitting.py", "choice.py", "fit", "fit_table", "_fit_shift", "_dearest_interval", "_code_length", "_sample",
            "fit_slabs", "training.py", "presets.py", "blas.py", "tune", "fit_experts", "_fit_one", "_solve",
            "pack_model", "rate_distortion.py", "torch_wavefront.py", "_fit_weights", "_merged", "_short_codes"}

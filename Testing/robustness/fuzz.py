@@ -42,7 +42,7 @@ SEED_BYTES = 3500  # of the fixtures that are mutated
 CORPUS = FOLDER / "corpus"
 FIXTURES = FOLDER.parent / "fixtures"
 LIBRARY = str(Path(MedCompressLib.__file__).parent)
-TARGETS = ["container", *codec_ids(research=False)]  # others are slow by design
+TARGETS = ["container", *codec_ids()]
 
 
 @dataclass(frozen=True)
