@@ -98,7 +98,7 @@ def test_a_real_volume_round_trips(preset, data_file):
 def test_a_network_that_could_leave_the_exact_range_is_refused():
     sound = shipped_network("pyramid")
     second = sound.weights[1].copy()
-    second[5] = np.where(np.arange(1024) % 2, 10, 2)                        # 2047 * 6144 in all
+    second[5] = np.where(np.arange(1024) % 2, 12, 0)                        # 2047 * 6144 in all
     bias = sound.biases[1].copy()
     bias[5] = EXACT - 2047 * 6144
     with pytest.raises(FormatError, match="exact"):
@@ -127,6 +127,19 @@ def test_float32_sums_are_exact_at_the_bound():
             values = values.clip(-2048, 2047)
             values = np.where(values >= 0, values, (values + 2) >> 2)
     assert np.array_equal(network.output(inputs.astype(np.float32)), values[0])
+
+
+def test_the_largest_maximum_and_the_widest_layer():
+    config = NagoorCodec("pyramid", 0).get_config()
+    for maximum in (0, 2**24 - 1):
+        assert NagoorCodec.from_config({**config, "maximum": maximum}, b"").get_config()["maximum"] == maximum
+    for maximum in (-1, 2**24, True, 1.0):
+        with pytest.raises(FormatError, match="configuration"):
+            NagoorCodec.from_config({**config, "maximum": maximum}, b"")
+    widest = np.zeros((1, 4096), np.int8)
+    LeakyNetwork((widest,), (np.zeros(1, np.int32),))
+    with pytest.raises(FormatError, match="impossible"):
+        LeakyNetwork((np.zeros((1, 4097), np.int8),), (np.zeros(1, np.int32),))
 
 
 @pytest.mark.parametrize("change", ["shape", "outputs", "wide", "bias"])

@@ -36,7 +36,7 @@ class Neighbourhood:
     def strides(self) -> tuple[int, int, int]:
         """(B, A, 1), the steps of t along (k, j, i)."""
         a = 1 + self.radii[0]
-        return 1 + max((radius + a * radius for radius in self.radii[1:]), default=0), a, 1
+        return 1 + max(radius + a * radius for radius in self.radii[1:]), a, 1
 
     def around(self, shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
         """The (frames, k, j, i) of a slab and what the neighbourhoods of its voxels reach beside it."""

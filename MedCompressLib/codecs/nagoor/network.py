@@ -62,10 +62,6 @@ class LeakyNetwork:
             if int(partial_sum_bound(layer, bias, first=index == 0).max()) >= EXACT:
                 raise FormatError("The network is refused: a sum in it can leave the range in which float32 is exact.")
 
-    @property
-    def n_inputs(self) -> int:
-        return self.weights[0].shape[1]
-
     @cached_property
     def sha256(self) -> str:
         """Name of this network: SHA-256 of its shapes, weights and biases as little-endian integers."""
