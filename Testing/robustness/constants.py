@@ -2,12 +2,12 @@
 
     python Testing/robustness/constants.py codecs/runs.py --unit-tests
 
-A number in the source of a codec, of the entropy stage or of the sample maps grows by one, in a process of its own.
-Then the fixtures are decoded and encoded again and the corpus is decoded; what that does not notice is given to the
-unit tests of the module. What nothing notices is named. A number in a compiled loop is tried with that loop compiled
-anew; all others with NumPy, and where nothing notices, once more with the compiled loops of the same module, which may
-use it. Left out is what only chooses among encodings (the modules and functions in `CHOICES`: changing it makes other
-files, and no wrong ones) and what needs PyTorch.
+A number in the source of the container, of a codec, of the entropy stage or of the sample maps grows by one, in a
+process of its own. Then the fixtures are decoded and encoded again and the corpus is decoded; what that does not notice
+is given to the unit tests of the module. What nothing notices is named. A number in a compiled loop is tried with that
+loop compiled anew; all others with NumPy, and where nothing notices, once more with the compiled loops of the same
+module, which may use it. Left out is what only chooses among encodings (the modules and functions in `CHOICES`:
+changing it makes other files, and no wrong ones) and what needs PyTorch.
 """
 
 from __future__ import annotations
@@ -34,13 +34,15 @@ import pytest
 FOLDER = Path(__file__).resolve().parent
 PROJECT = FOLDER.parents[1]
 LIBRARY = PROJECT / "MedCompressLib"
-UNIT_TESTS = {"entropy": "test_entropy.py", "codecs/wavelet": "test_codec_wavelet.py",
-              "codecs/runs.py": "test_codec_runs.py", "codecs/neural": "test_codec_neural.py",
-              "codecs/progressive": "test_codec_progressive.py", "codecs/nagoor": "test_codec_nagoor.py",
-              "samples": "test_samples.py"}
-CODECS = {"entropy": ("runs", "wavelet", "progressive", "neural"), "codecs/wavelet": ("wavelet",),
-          "codecs/runs.py": ("runs",), "codecs/neural": ("neural",), "codecs/progressive": ("progressive",),
-          "codecs/nagoor": ("nagoor",), "samples": ("raw", "wavelet")}  # of the fixtures that are tried
+UNIT_TESTS = {**{part: "test_container.py" for part in ("checksum.py", "slabs.py", "header.py", "container.py",
+                                                        "decode.py")},
+              "entropy": "test_entropy.py", "samples": "test_samples.py",
+              "codecs/raw.py": "test_codec_raw.py", "codecs/runs.py": "test_codec_runs.py",
+              **{f"codecs/{name}": f"test_codec_{name}.py" for name in ("wavelet", "progressive", "neural", "nagoor")}}
+TRIED = {"entropy": ("runs", "wavelet", "progressive", "neural"), "samples": ("raw", "wavelet"),
+         **{f"codecs/{name}": (name,) for name in ("wavelet", "progressive", "neural", "nagoor")},
+         **{f"codecs/{name}.py": (name,) for name in ("raw", "runs")}}  # codecs whose fixtures and corpus are tried
+CONTAINER = ("raw", "progressive", "container")  # what is tried on all other parts
 CHOICES = {"fitting.py", "choice.py", "fit", "fit_table", "_fit_shift", "_dearest_interval", "_code_length", "_sample",
            "fit_slabs", "training.py", "presets.py", "blas.py", "tune", "fit_experts", "_fit_one", "_solve",
            "pack_model", "rate_distortion.py", "torch_wavefront.py", "_fit_weights", "_merged", "_short_codes"}
@@ -141,7 +143,7 @@ def who_notices(path: Path, node: ast.Constant | None, in_loop: bool, unit_tests
                 module = Mutated(path, mutated_source(path, node))
                 sys.meta_path.insert(0, module)
                 module.compile_anew()
-            noticed = fixtures_notice(CODECS[part_of(path)])
+            noticed = fixtures_notice(TRIED.get(part_of(path), CONTAINER))
             os._exit(1 if noticed else 2 if unit_tests and unit_tests_notice(path) else 3)
         finally:
             os._exit(1)
