@@ -303,8 +303,11 @@ class TestRefusal:
     @pytest.mark.parametrize(("forced", "reason"), [
         ({"header_length": 2**32 - 1}, "limit"), ({"metadata_length": 2**32 - 1}, "limit"),
         ({"slab_count": 2**32 - 1}, "limit"), ({"model_length": 2**63}, "limit"),
-        ({"file_length": 2**63}, "should have"), ({"header_length": 2**22}, "do not fit"),
-        ({"slab_count": 2**20}, "do not fit"), ({"header_length": 0}, "checksum of its header"),
+        ({"header_length": 2**22}, "do not fit"), ({"header_length": 2**22 + 1}, "limit"),
+        ({"metadata_length": 2**24}, "do not fit"), ({"metadata_length": 2**24 + 1}, "limit"),
+        ({"slab_count": 2**20}, "do not fit"), ({"slab_count": 2**20 + 1}, "limit"),
+        ({"model_length": 2**26}, "do not fit"), ({"model_length": 2**26 + 1}, "limit"),
+        ({"file_length": 2**63}, "should have"), ({"header_length": 0}, "checksum of its header"),
         ({"model_length": 1}, "follow each other"), ({"model_length": 1, "model_crc": 7}, "follow each other"),
         ({"slab_count": 2}, "checksum of its index")])
     def test_lengths(self, parts, forced, reason):
@@ -374,6 +377,36 @@ class TestRefusal:
         parts.fields = {**parts.fields, **change}
         refused(parts.join(), reason)
 
+    @pytest.mark.parametrize(("quality", "known"), [
+        ({"kind": "near-lossless", "max_error": 1, "reached": {}, "regions": [0, 1]}, True),
+        ({"kind": "near-lossless", "max_error": 0, "reached": {}}, False),
+        ({"kind": "near-lossless", "max_error": 1, "reached": {}, "regions": [-1]}, False),
+        ({"kind": "near-lossless", "max_error": 1, "reached": {}, "regions": [None]}, False),
+        ({"kind": "lossy", "target": {"ratio": 0}, "reached": {}, "regions": [0, None]}, True),
+        ({"kind": "lossy", "target": {"ratio": -1e-9}, "reached": {}}, False),
+        ({"kind": "lossy", "target": {"ratio": 9, "psnr_db": 9}, "reached": {}}, False),
+        ({"kind": "lossy", "target": {"psnr_db": 9}, "reached": {}, "regions": [-1]}, False)])
+    def test_qualities(self, parts, quality, known):
+        fields = json.dumps({**parts.fields, "quality": quality}).encode()
+        if known:
+            assert header.Header.from_json(fields).quality == quality
+        else:
+            with pytest.raises(mc.FormatError, match="quality"):
+                header.Header.from_json(fields)
+
+    @pytest.mark.parametrize(("first", "exists"), [
+        ({"after": 1, "slabs": [[0], [2]]}, True), ({"after": 0, "slabs": [[0]]}, False),
+        ({"after": 3, "slabs": [[0]]}, False), ({"after": 1, "slabs": [[-1]]}, False),
+        ({"after": 1, "slabs": [[3]]}, False), ({"after": 1, "slabs": [[]]}, False),
+        ({"after": 1, "slabs": [[0], [0]]}, False)])
+    def test_slabs_that_come_first(self, parts, first, exists):
+        fields = json.dumps({**parts.fields, "layers": 3, "first": first}).encode()
+        if exists:
+            assert header.Header.from_json(fields).first.groups == ((0,), (2,))
+        else:
+            with pytest.raises(mc.FormatError, match="come first"):
+                header.Header.from_json(fields)
+
     @pytest.mark.parametrize("name", ["axes", "shape", "dtype", "sequence", "slab", "samples", "codec", "quality"])
     def test_header_without(self, parts, name):
         parts.fields = {key: value for key, value in parts.fields.items() if key != name}
@@ -381,6 +414,22 @@ class TestRefusal:
             assert mc.decompress(parts.join()).sequence is None
         else:
             refused(parts.join(), name)
+
+    @pytest.mark.parametrize(("at_the_limit", "slab", "layers"), [
+        ([2**31 - 1, 1, 1], 1, 1), ([2**20, 2**10, 2**10], 1, 1), ([1, 2**13, 2**13], 1, 1), ([2, 2**12, 2**11], 2, 1),
+        ([2, 3, 4], 1, 256), ([2**21, 1, 1], 1, 2)])
+    def test_limits_of_the_specification(self, parts, at_the_limit, slab, layers):
+        def parse(shape, layers):
+            fields = {**parts.fields, "shape": shape, "slab": {"frames": 1, "slices": slab}, "layers": layers}
+            return header.Header.from_json(json.dumps(fields).encode())
+
+        assert parse(at_the_limit, layers).shape == tuple(at_the_limit)
+        k, j, i = at_the_limit
+        with pytest.raises(mc.FormatError, match="beyond the format's limits"):
+            if layers == 256:
+                parse(at_the_limit, 257)
+            else:
+                parse([k + 1, j, i] if k > 2 else [k, j, i + 1], layers)
 
     def test_limits_of_slabs(self, parts):
         parts.fields = {**parts.fields, "shape": [40, 2**13, 2**13], "slab": {"frames": 1, "slices": 20}}
@@ -397,6 +446,11 @@ class TestRefusal:
         refused(parts.join(), reason)
         parts.metadata, parts.header = b"", text
         refused(parts.join(), reason)
+
+    def test_deepest_json(self):
+        assert header.parse_json(b'{"a":' + b"[" * 99 + b"]" * 99 + b"}", "header")
+        with pytest.raises(mc.FormatError, match="nested deeper"):
+            header.parse_json(b'{"a":' + b"[" * 100 + b"]" * 100 + b"}", "header")
 
     @pytest.mark.parametrize("text", [b'{"a":1e999}', b'{"a":' + b"[" * 90 + b"]" * 90 + b"}"])
     def test_metadata_that_a_volume_cannot_have(self, parts, text):
