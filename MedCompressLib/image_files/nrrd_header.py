@@ -217,7 +217,8 @@ class Axes:
             with np.errstate(all="ignore"):  # parallel axes are refused by Volume
                 normal = np.cross(matrix[:3, 0], matrix[:3, 1])
                 matrix[:3, 2] = np.nan_to_num(normal / np.linalg.norm(normal))
-        return np.diag([*SPACES[space_name(self._header.fields.get("space", ""))], 1]) @ matrix
+        with np.errstate(invalid="ignore"):  # infinite directions, too
+            return np.diag([*SPACES[space_name(self._header.fields.get("space", ""))], 1]) @ matrix
 
     def _from_spacings(self, spatial: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Columns and origin of a file without orientation, as teem and ITK understand it."""

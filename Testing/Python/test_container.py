@@ -197,6 +197,16 @@ class TestLayout:
         assert np.array_equal(first, volume.voxels[:14])
         assert parts.join() == data
 
+    def test_two_layers(self, monkeypatch):
+        monkeypatch.setattr("MedCompressLib.slabs.SMALL_VOLUME_VOXELS", 0)
+        monkeypatch.setattr("MedCompressLib.slabs.SLAB_VOXELS", 18 * 20 * 2)
+        volume = mc.Volume(np.random.default_rng(0).integers(0, 2, (6, 18, 20), np.uint8))
+        data = mc.compress(volume, codec="progressive")
+        parts = surgery.File.split(data)
+        assert parts.fields["layers"] == 2 and [len(slab.cuts) for slab in parts.slabs] == [2, 2, 2]
+        assert parts.join() == data and mc.decompress(data).equals(volume)
+        assert np.array_equal(mc.decompress(data, slices=slice(2, 4)).voxels, volume.voxels[2:4])
+
     def test_header_is_canonical(self, parts):
         text = json.dumps(parts.fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         assert parts.header == text.encode()

@@ -337,6 +337,8 @@ def test_metadata_cannot_inject_header_lines(tmp_path):
     (("sizes: 4 3 2", ""), FormatError, "'sizes' is missing"),
     (("dimension: 3", "dimension: 3\nnonsense"), FormatError, "neither a field nor a key"),
     (("dimension: 3", "dimension: 3\nspace directions: (1,0,0) (2,0,0) (0,0,1)"), UnsupportedError, "singular"),
+    (("dimension: 3", "dimension: 3\nspace: LPS\nspace directions: (inf,0,0) (0,1,0) (0,0,1)"), UnsupportedError,
+     "finite"),
     (("dimension: 3", "dimension: 3\nspace directions: (1,0,0) (0,1,0) [0,0,1]"), FormatError, "not a vector"),
     (("dimension: 3", "dimension: 3\nspace directions: (1,0,0) (0,1,0)"), FormatError, "2 entries for 3 axes"),
     (("dimension: 3", "dimension: 3\nspace directions: (1,0,0) none none"), UnsupportedError, "1 spatial axes"),
@@ -345,6 +347,7 @@ def test_metadata_cannot_inject_header_lines(tmp_path):
     (("dimension: 3", "dimension: 3\ndata file: gone.raw"), FormatError, "gone.raw, which is not there"),
     (("NRRD0005", "NRRD0009"), FormatError, "not an NRRD file"),
 ])
+@pytest.mark.filterwarnings("error")
 def test_bad_nrrd_gives_one_sentence(tmp_path, change, kind, message):
     text = f"NRRD0005\n{SMALL_HEADER}encoding: raw\n\n".replace(*change)
     (tmp_path / "a.nrrd").write_bytes(text.encode() + SMALL.tobytes())
