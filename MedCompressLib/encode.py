@@ -31,7 +31,7 @@ from .quality import ConstantBackground, Quality, Target
 from .roi import RegionOfInterest
 from .samples import SampleMap
 from .slabs import SlabGrid, SlabSequence, ordered_map
-from .targets import encode_target
+from .targets import TARGET_CODEC, encode_target
 from .volume import Volume
 
 # Label maps have few distinct values in long runs along a row. On 22 volumes, neighbours in a row differ at 0.1 to 2 %
@@ -138,7 +138,8 @@ def encode_volume(volume: Volume | LazyVolume, file: BinaryIO, codec: str, prese
     if isinstance(quality, Target):
         if model is not None:
             raise UnsupportedError(f"A model is for the codec {_MODEL_CODEC!r}, which has no targets of size or PSNR.")
-        encode_target(volume, voxels, file, codec, preset, threads, progress, quality, roi,
+        encode_target(volume, voxels, file, *chosen(codec if codec != "auto" else TARGET_CODEC, preset, voxels),
+                      threads, progress, quality, roi,
                       lambda volume, file: encode_volume(volume, file, codec, preset, threads, lambda fraction: None))
         return
     if quality is not None and (quality.max_error or roi is not None):

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import UnsupportedError
 from .slabs import SlabGrid, default_threads, ordered_map
 from .volume import SequenceAxis, Volume
 
@@ -143,6 +144,10 @@ class LazyArray:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {' x '.join(map(str, self.shape))} ({self._axes}) of {self.dtype}>"
+
+    def __reduce__(self) -> str:
+        raise UnsupportedError("Voxels that are read from an open file cannot be pickled; open the file again where "
+                               "they are needed, or give numpy.asarray(volume) away.")
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:

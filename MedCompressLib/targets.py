@@ -41,8 +41,8 @@ _FITTED, _PROVEN = 0.3, 0.9                # shares of the work, for the progres
 Lossless = Callable[["Volume | LazyVolume", BinaryIO], None]
 
 
-def encode_target(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, file: BinaryIO, codec: str,
-                  preset: str | None, threads: int, progress: Progress, target: Target,
+def encode_target(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, file: BinaryIO,
+                  codec_class: type[Codec], preset: str, threads: int, progress: Progress, target: Target,
                   roi: RegionOfInterest | None, lossless: Lossless) -> None:
     """Write a volume to an empty file that meets the target; without loss where that is not larger.
 
@@ -52,8 +52,9 @@ def encode_target(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, f
         As in `encode_volume`.
     voxels : (frames, k, j, i) array
         Of the volume.
-    codec, preset
-        "auto" and None, or what has targets.
+    codec_class : Codec class
+    preset : str
+        One of its presets.
     target : Target
     roi : RegionOfInterest, optional
         What it takes comes on top of the target, which is for what the rest would take alone.
@@ -65,12 +66,9 @@ def encode_target(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, f
     UnsupportedError
         A codec without targets, voxels that cannot have one, or no file is small enough.
     """
-    codec_class = get_codec(TARGET_CODEC if codec == "auto" else codec)
     if not codec_class.lossy:
         raise UnsupportedError(f"The codec {codec_class.codec_id!r} has no targets of size or PSNR; use "
                                f"{TARGET_CODEC!r} for them.")
-    preset = preset or next(iter(codec_class.presets))
-    codec_class.check_preset(preset)
     grid = SlabGrid.choose(voxels.shape, codec_class.lossy_slab_slices)
     check_grid(grid, UnsupportedError)
     codec_class.prepare(voxels.size)

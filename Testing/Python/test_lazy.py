@@ -1,6 +1,7 @@
 """`LazyVolume` against the array in memory: the contract of an array proxy, in the manner of nibabel's."""
 
 import io
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -133,6 +134,10 @@ class TestContract:
             mc.write(tmp_path / name, volume)
             with mc.open(tmp_path / name) as lazy:
                 self.check(lazy, mc.read(tmp_path / name))
+
+    def test_pickling_is_refused_in_one_sentence(self, volume):
+        with mc.open(mc.compress(volume)) as lazy, pytest.raises(mc.UnsupportedError, match="open the file again"):
+            pickle.dumps(lazy)
 
     def test_of_a_volume_in_memory(self, volume):
         self.check(mc.LazyVolume.of(volume), volume)

@@ -142,6 +142,9 @@ def test_other_codecs_have_no_targets():
         mc.compress(scan(), codec="neural", quality=mc.TargetRatio(20))
     with pytest.raises(mc.UnsupportedError, match="no preset"):
         mc.compress(scan(), preset="nonsense", quality=mc.TargetRatio(20))
+    for codec in ("best", None):
+        with pytest.raises(mc.UnsupportedError, match=f"no codec {codec!r}; use one of auto"):
+            mc.compress(scan(), codec=codec, quality=mc.TargetRatio(20))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
