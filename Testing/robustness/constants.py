@@ -42,7 +42,7 @@ UNIT_TESTS = {**{part: "test_container.py" for part in ("checksum.py", "slabs.py
 TRIED = {"entropy": ("runs", "wavelet", "progressive", "neural"), "samples": ("raw", "wavelet"),
          **{f"codecs/{name}": (name,) for name in ("wavelet", "progressive", "neural", "nagoor")},
          **{f"codecs/{name}.py": (name,) for name in ("raw", "runs")}}  # codecs whose fixtures and corpus are tried
-CONTAINER = ("raw", "progressive", "container")  # what is tried on all other parts
+CONTAINER = ("raw", "container")  # what is tried on all other parts
 CHOICES = {"fitting.py", "choice.py", "fit", "fit_table", "_fit_shift", "_dearest_interval", "_code_length", "_sample",
            "fit_slabs", "training.py", "presets.py", "blas.py", "tune", "fit_experts", "_fit_one", "_solve",
            "pack_model", "rate_distortion.py", "torch_wavefront.py", "_fit_weights", "_merged", "_short_codes"}
