@@ -206,6 +206,10 @@ class TestLayout:
         assert parts.fields["layers"] == 2 and [len(slab.cuts) for slab in parts.slabs] == [2, 2, 2]
         assert parts.join() == data and mc.decompress(data).equals(volume)
         assert np.array_equal(mc.decompress(data, slices=slice(2, 4)).voxels, volume.voxels[2:4])
+        finest = len(data) - sum(slab.cuts[1] for slab in parts.slabs)
+        damaged = data[:finest] + bytes([data[finest] ^ 1]) + data[finest + 1:]
+        with pytest.raises(mc.FormatError, match="checksum of its slab 0, layer 1"):
+            mc.preview(damaged, budget=len(data) - 1)
 
     def test_header_is_canonical(self, parts):
         text = json.dumps(parts.fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
