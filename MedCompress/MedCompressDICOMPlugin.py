@@ -19,7 +19,7 @@ try:
 except ImportError:  # run from a source checkout, where the library is beside this module's folder
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from MedCompressSlicer.DicomExport import MAX_ERROR_TAG, SYNTAX_NAMES, SYNTAX_TAG, exportItem, offeredFor
+from MedCompressSlicer.DicomExport import MAX_ERROR_TAG, SYNTAX_TAG, SYNTAXES, exportItem, offeredFor
 
 
 class MedCompressDICOMPluginClass(DICOMPlugin):
@@ -33,22 +33,22 @@ class MedCompressDICOMPluginClass(DICOMPlugin):
         return []
 
     def examineForExport(self, subjectHierarchyItemID):
-        """One exportable for each transfer syntax; the dialog's table of tags has the error that is allowed."""
+        """One exportable, as the dialog hands all that a plug-in offers for an item to `export` at once; its table of
+        tags has the transfer syntax and the error that is allowed."""
         tags = offeredFor(subjectHierarchyItemID)
-        exportables = []
-        for syntax, name in SYNTAX_NAMES.items() if tags else ():
-            exportable = slicer.qSlicerDICOMExportable()
-            exportable.name = f"{self.loadType}: {name}"
-            exportable.tooltip = _("Creates a series of DICOM files, compressed as {syntax} without further loss. Set "
-                                   "{tag} above 0 to allow an error in stored units.").format(syntax=name,
-                                                                                              tag=MAX_ERROR_TAG)
-            exportable.subjectHierarchyItemID = subjectHierarchyItemID
-            exportable.pluginClass = self.__module__
-            exportable.confidence = 0.3  # below Slicer's own plug-in, which stays the default
-            for tag, value in {**tags, SYNTAX_TAG: syntax, MAX_ERROR_TAG: "0"}.items():
-                exportable.setTag(tag, value)
-            exportables.append(exportable)
-        return exportables
+        if not tags:
+            return []
+        exportable = slicer.qSlicerDICOMExportable()
+        exportable.name = self.loadType
+        exportable.tooltip = _("Creates a series of DICOM files. Set {syntax} to one of {known}, and {error} above 0 "
+                               "to allow an error in stored units.").format(
+            syntax=SYNTAX_TAG, known=", ".join(SYNTAXES), error=MAX_ERROR_TAG)
+        exportable.subjectHierarchyItemID = subjectHierarchyItemID
+        exportable.pluginClass = self.__module__
+        exportable.confidence = 0.3  # below Slicer's own plug-in, which stays the default
+        for tag, value in {**tags, SYNTAX_TAG: SYNTAXES[0], MAX_ERROR_TAG: "0"}.items():
+            exportable.setTag(tag, value)
+        return [exportable]
 
     def export(self, exportables):
         """Write the series; an empty text, or what went wrong."""

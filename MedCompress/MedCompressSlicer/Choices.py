@@ -43,6 +43,12 @@ def fitHeight(tableWidget):
     tableWidget.minimumHeight = tableWidget.maximumHeight = height
 
 
+def whenPathEdited(pathLineEdit, slot):
+    """Call a slot with each text that is typed or chosen. ctk's own signal passes over all that does not fit the name
+    filters: an empty text, and a name that has no extension yet."""
+    pathLineEdit.comboBox().connect("editTextChanged(QString)", slot)
+
+
 def showPath(pathLineEdit, path):
     """Show a path, unless it is shown already: setting it would move the cursor."""
     if pathLineEdit.currentPath != path:

@@ -14,8 +14,8 @@ from .DicomNode import INSTANCE_UIDS
 from .VolumeNode import refusal, volumeFromNode
 
 SYNTAX_TAG, MAX_ERROR_TAG = "TransferSyntax", "MaxError"
-SYNTAX_NAMES = {"explicit": "Explicit VR Little Endian", "jpeg-ls": "JPEG-LS", "jpeg-2000": "JPEG 2000",
-                "htj2k": "HTJ2K", "rle": "RLE"}
+SYNTAXES = ("explicit", "jpeg-ls", "jpeg-2000", "htj2k", "rle")
+_SAME_GEOMETRY = 1e-3     # mm
 _MODALITIES = ("CT", "MR", "OT")
 _TAGS = {"SeriesDescription": "No series description", "Modality": "CT", "SeriesNumber": "301"}
 _ELEMENTS = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDescription",
@@ -45,12 +45,16 @@ def exportItem(exportable):
         raise ValueError(_("There is no volume to export any more; choose another item."))
     volume, source = volumeFromNode(node), sourceFiles(node)
     volume.metadata = {}  # what the node says of itself is not for other systems
+    syntax = (exportable.tag(SYNTAX_TAG) or "").strip()
+    if syntax not in SYNTAXES:
+        raise ValueError(_("{tag} must be one of {known}, not {text}.").format(
+            tag=SYNTAX_TAG, known=", ".join(SYNTAXES), text=syntax or _("empty")))
     source = source if source and isUnchanged(volume, source) else None
     volume, loss = withLoss(volume, exportable.tag(MAX_ERROR_TAG))
     modality = exportable.tag("Modality")
     elements = {name: exportable.tag(name) for name in _ELEMENTS if exportable.tag(name)}
-    folder = Path(exportable.directory) / f"MedCompress_{item}_{exportable.tag(SYNTAX_TAG)}"
-    export_series(volume, folder, exportable.tag(SYNTAX_TAG), source, loss,
+    folder = Path(exportable.directory) / f"MedCompress_{item}_{syntax}"
+    export_series(volume, folder, syntax, source, loss,
                   modality if modality in _MODALITIES else "OT", None if source else elements)
 
 
@@ -63,12 +67,13 @@ def sourceFiles(node) -> list:
 
 
 def isUnchanged(volume, files) -> bool:
-    """Whether a volume still has the voxels that the files have."""
+    """Whether a volume still has the voxels and the geometry that the files have."""
     try:
         original = read_files(files, _("the DICOM database"))
     except mc.MedCompressError:
         return False
-    return volume.shape == original.shape and np.array_equal(volume.voxels, original.voxels)
+    return (volume.shape == original.shape and np.array_equal(volume.voxels, original.voxels)
+            and np.allclose(volume.ijk_to_ras, original.ijk_to_ras, rtol=0, atol=_SAME_GEOMETRY))
 
 
 def withLoss(volume, text):

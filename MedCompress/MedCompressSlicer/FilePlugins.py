@@ -4,6 +4,7 @@ Slicer checks result types exactly: a confidence must be a float, extensions a l
 writer of confidence below 0.5 without making it the default for volumes.
 """
 
+import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -13,7 +14,8 @@ from MedCompressLib.api import SUFFIX
 from MedCompressLib.container import MAGIC
 
 from .Logic import FILE_TYPE, MedCompressLogic
-from .VolumeNode import describeNode, refusal, volumeFromNode
+from .RestoredNode import showInSliceViews
+from .VolumeNode import describeNode, refusal, volumeFromNode, voxelsOfNode
 
 
 class MedCompressFileReader:
@@ -44,6 +46,8 @@ class MedCompressFileReader:
         except Exception as error:  # the manager shows messages and takes no exceptions
             _report(self.parent, error)
             return False
+        if properties.get("show", True):
+            showInSliceViews(node, fit=True)
         loaded = [node, MedCompressLogic.segmentationOf(node)]
         self.parent.loadedNodes = [added.GetID() for added in loaded if added is not None]
         return True
@@ -102,7 +106,8 @@ class MedCompressFileWriter:
         if not exported or original is None or not _isCopy(node, original):
             return describeNode(node)
         properties = describeNode(original)
-        if not _sameGeometry(node, original):  # exported in world coordinates: the transform is in the geometry now
+        # Exported in world coordinates: the transform is in the geometry now or, where it is not linear, in the voxels.
+        if not (_sameGeometry(node, original) and np.array_equal(voxelsOfNode(node), voxelsOfNode(original))):
             properties["transform"] = None
         return properties
 

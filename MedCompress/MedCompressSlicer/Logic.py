@@ -236,6 +236,12 @@ class MedCompressLogic(ScriptedLoadableModuleLogic):
                                or _("The file {path} could not be written.").format(path=path))
 
 
+def _requirement(package):
+    """What pip is to install: the package in the versions that are known to do."""
+    lines = (Path(__file__).parent.parent / "Resources" / "requirements.txt").read_text().splitlines()
+    return next((line.strip() for line in lines if line.startswith(package)), package)
+
+
 class _MissingPackageExplained:
     """Turns the ImportError of a missing Python package into a sentence that says what to do."""
 
@@ -244,5 +250,7 @@ class _MissingPackageExplained:
 
     def __exit__(self, kind, error, traceback):
         if kind is not None and issubclass(kind, ImportError):
-            raise RuntimeError(_("The Python package {package} is missing: click Apply in the MedCompress module once, "
-                                 "or run slicer.util.pip_install('{package}').").format(package=error.name)) from error
+            raise RuntimeError(_("The Python package {package} is missing: run slicer.util.pip_install("
+                                 "'{requirement}') in the Python console, or click Apply in the MedCompress module "
+                                 "with any volume; then try again.").format(
+                package=error.name, requirement=_requirement(error.name))) from error

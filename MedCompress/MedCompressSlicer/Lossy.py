@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from MedCompressLib.codecs import get_codec
 
+from .SequenceNode import frameOf, framesOf
 from .VolumeNode import voxelsOfNode
 
 _SOURCE_UIDS = "MedCompress.sourceInstanceUIDs"
@@ -60,10 +61,20 @@ def lossyRefusal(node, frame, codec, roi=None, force=False, bounded=True) -> str
 
 def lossyProperties(properties) -> dict:
     """What `describeNode` found, without the claim to be the source images."""
-    attributes = {name: value for name, value in properties["attributes"].items() if name not in _CLAIMS}
-    if _CLAIMS[0] in properties["attributes"]:
-        attributes[_SOURCE_UIDS] = properties["attributes"][_CLAIMS[0]]
-    return {**properties, "attributes": attributes, "hierarchy": {**properties["hierarchy"], "uid": ""}}
+    cleaned = {**properties, "attributes": _withoutClaims(properties["attributes"]),
+               "hierarchy": {**properties["hierarchy"], "uid": "", "instanceUIDs": ""}}
+    if "sequence" in properties:
+        sequence = properties["sequence"]
+        frames = [{**frame, "attributes": _withoutClaims(frame["attributes"])} for frame in sequence["frames"]]
+        cleaned["sequence"] = {**sequence, "attributes": _withoutClaims(sequence["attributes"]), "frames": frames}
+    return cleaned
+
+
+def _withoutClaims(attributes):
+    kept = {name: value for name, value in attributes.items() if name not in _CLAIMS}
+    if _CLAIMS[0] in attributes:
+        kept[_SOURCE_UIDS] = attributes[_CLAIMS[0]]
+    return kept
 
 
 def isLossy(info) -> bool:
@@ -80,7 +91,8 @@ def lossyName(name, maxError) -> str:
 
 
 def markLossy(node, info):
-    """Tell in the node's attributes how its voxels came about."""
+    """Tell in the attributes of a volume or sequence node, of its frames and of what shows them, how the voxels came
+    about."""
     quality = info["quality"]
     if quality["kind"] == "lossy":
         text = "lossy, " + " ".join(f"{name} {value:g}" for name, value in quality["target"].items())
@@ -90,6 +102,7 @@ def markLossy(node, info):
         text = f"{quality['kind']}, allowed error {quality['max_error']}"
     if quality.get("regions"):
         text += ", regions " + " ".join(map(str, quality["regions"]))
-    for name, value in {"codec": info["codec"], "preset": info["preset"], "quality": text,
-                        "ratio": f"{info['ratio']:.4f}", "maxError": str(quality["reached"]["max_error"])}.items():
-        node.SetAttribute("MedCompress." + name, value)
+    for marked in {node, frameOf(node), *framesOf(node)}:
+        for name, value in {"codec": info["codec"], "preset": info["preset"], "quality": text,
+                            "ratio": f"{info['ratio']:.4f}", "maxError": str(quality["reached"]["max_error"])}.items():
+            marked.SetAttribute("MedCompress." + name, value)

@@ -4,7 +4,7 @@ import ctk
 import slicer
 from slicer.i18n import tr as _
 
-from .Choices import choiceOf, enable, showChoices, showPath
+from .Choices import choiceOf, enable, showChoices, showPath, whenPathEdited
 
 MODEL_CODEC = "neural"
 
@@ -23,7 +23,7 @@ class MethodSection:
         ui.modelPathLineEdit.nameFilters = [_("Model of MedCompress") + " (*.mcmodel)"]
         ui.codecComboBox.connect("currentIndexChanged(int)", self._onCodecChanged)
         ui.presetComboBox.connect("currentIndexChanged(int)", self._onPresetChanged)
-        ui.modelPathLineEdit.connect("currentPathChanged(QString)", self._onModelChanged)
+        whenPathEdited(ui.modelPathLineEdit, self._onModelChanged)
 
     def show(self, parameters):
         """Show a parameter node; None to stop."""

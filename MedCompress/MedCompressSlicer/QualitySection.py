@@ -130,4 +130,6 @@ class QualitySection:
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.SegmentEditorWidget.parameterSetNode
         editor.SetAndObserveSegmentationNode(segmentation)
-        editor.SetAndObserveSourceVolumeNode(volume)
+        # A frame that no browser shows is in a scene of its own, where IDs mean other nodes.
+        isShown = volume is not None and volume.GetScene() is slicer.mrmlScene
+        editor.SetAndObserveSourceVolumeNode(volume if isShown else None)

@@ -1,9 +1,11 @@
-"""How a node that comes out of a file is named and marked."""
+"""How a node that comes out of a file is named, marked and shown."""
+
+import slicer
 
 import MedCompressLib as mc
 
 from .Lossy import isLossy, lossyName, markLossy
-from .SequenceNode import addSequenceNodes
+from .SequenceNode import addSequenceNodes, frameOf
 from .VolumeNode import addVolumeNode
 
 
@@ -26,3 +28,13 @@ def addRestoredNode(volume: mc.Volume, info, name="", beside=None, defaultName="
     if lossy:
         markLossy(node, info)
     return node
+
+
+def showInSliceViews(node, fit=False):
+    """Show a volume node, or the frame that is shown of a sequence node, as the background or, for labels, on top.
+
+    :param fit: whether the views move to where it is.
+    """
+    shown = frameOf(node)
+    isLabelMap = shown.IsA("vtkMRMLLabelMapVolumeNode")
+    slicer.util.setSliceViewerLayers(**{"label" if isLabelMap else "background": shown}, fit=fit)

@@ -29,11 +29,14 @@ class SegmentROI:
     def of(cls, segmentationNode, segments, margin=0.0):
         """From what a user gives.
 
-        :param segments: names or IDs of segments that are to be lossless, or a dict from these to the allowed error.
+        :param segments: name or ID of a segment that is to be lossless, or several, or a dict from these to the
+            allowed error.
         :raises ValueError: no such segment, or too many; the message says which.
         """
         if segmentationNode is None or not segmentationNode.IsA("vtkMRMLSegmentationNode"):
             raise ValueError(_("Select a segmentation."))
+        if isinstance(segments, str):
+            segments = [segments]
         bounds = dict(segments) if isinstance(segments, dict) else dict.fromkeys(segments, 0)
         roi = cls(segmentationNode, {_segmentID(segmentationNode, segment): bound
                                      for segment, bound in bounds.items()}, margin)
@@ -71,9 +74,7 @@ class SegmentROI:
         :param volumeNode: has voxels.
         :raises ValueError: none of the segments has a voxel in the volume, or one is gone.
         """
-        reason = self.refusal()
-        if reason:
-            raise ValueError(reason)
+        self._require()
         segmentation = self.segmentationNode.GetSegmentation()
         ensureReferenceGeometry(self.segmentationNode, volumeNode)
         shape = tuple(reversed(volumeNode.GetImageData().GetDimensions()))
@@ -82,12 +83,18 @@ class SegmentROI:
             mask = slicer.util.arrayFromSegmentBinaryLabelmap(self.segmentationNode, segmentID, volumeNode)
             bits[np.asarray(mask) != 0] |= bits.dtype.type(1 << index)
             yield True
+            self._require()  # meanwhile, the user may have removed some
         if not bits.any():
             raise ValueError(_("None of the chosen segments has a voxel in volume {name}: they are empty, or lie "
                                "elsewhere. Check the segmentation and the transforms of both.").format(
                 name=volumeNode.GetName()))
         names = tuple(segmentation.GetSegment(segmentID).GetName() for segmentID in self.maxErrors)
         return Regions(bits, names, tuple(self.maxErrors.values()), self.margin)
+
+    def _require(self):
+        reason = self.refusal()
+        if reason:
+            raise ValueError(reason)
 
     def regions(self, volumeNode) -> Regions:
         """The same at once."""

@@ -34,7 +34,7 @@ def refusalOf(node) -> str:
     """Why a volume or sequence node cannot be compressed: one sentence, empty if it can."""
     if not isSequence(node):
         return refusal(node)
-    frames = _framesOf(node)
+    frames = framesOf(node)
     if not frames:
         return _("Sequence {name} has no frames.").format(name=node.GetName())
     first = frames[0]
@@ -47,6 +47,11 @@ def refusalOf(node) -> str:
             return _("Frame {number} of sequence {name} differs from the first one in type, size or geometry; such "
                      "sequences are compressed frame by frame only.").format(number=number, name=node.GetName())
     return ""
+
+
+def framesOf(node) -> list:
+    """The volume nodes that a sequence node holds; none of another node."""
+    return [node.GetNthDataNode(number) for number in range(node.GetNumberOfDataNodes())] if isSequence(node) else []
 
 
 def frameOf(node):
@@ -73,7 +78,7 @@ def volumeOf(node, properties=None) -> mc.Volume:
     properties = describe(node) if properties is None else properties
     if not isSequence(node):
         return volumeFromNode(node, properties)
-    frames = _framesOf(node)
+    frames = framesOf(node)
     first = volumeFromNode(frames[0], properties)
     voxels = np.stack([voxelsOfNode(frame) for frame in frames])
     axis = mc.SequenceAxis(node.GetIndexName() or "", node.GetIndexUnit() or "",
@@ -91,7 +96,7 @@ def describe(node) -> dict:
         raise ValueError(reason)
     if not isSequence(node):
         return describeNode(node)
-    frames = _framesOf(node)
+    frames = framesOf(node)
     properties = describeNode(frames[0])
     proxy = _proxyOf(node)
     if proxy is not None:
@@ -155,10 +160,6 @@ def addSequenceNodes(volume: mc.Volume, name="", beside=None):
         raise ValueError(_("The sequence in this file cannot be shown ({reason}); read it in Python with "
                            "MedCompressLib.read().").format(reason=error)) from error
     return sequence
-
-
-def _framesOf(sequence):
-    return [sequence.GetNthDataNode(number) for number in range(sequence.GetNumberOfDataNodes())]
 
 
 def _proxyOf(sequence):

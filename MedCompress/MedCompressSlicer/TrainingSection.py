@@ -4,7 +4,7 @@ import ctk
 import qt
 from slicer.i18n import tr as _
 
-from .Choices import choiceOf, enable, showChoices, showPath
+from .Choices import choiceOf, enable, showChoices, showPath, whenPathEdited
 from .MethodSection import MODEL_CODEC
 from .OutputPath import MODEL_SUFFIX, outputPath, pathRefusal
 from .SequenceNode import refusalOf
@@ -24,7 +24,7 @@ class TrainingSection:
         ui.trainedModelPathLineEdit.nameFilters = [_("Model of MedCompress") + f" (*{MODEL_SUFFIX})"]
         ui.trainingVolumesSelector.connect("checkedNodesChanged()", self._onVolumesChanged)
         ui.trainingPresetComboBox.connect("currentIndexChanged(int)", self._onPresetChanged)
-        ui.trainedModelPathLineEdit.connect("currentPathChanged(QString)", self._onPathChanged)
+        whenPathEdited(ui.trainedModelPathLineEdit, self._onPathChanged)
 
     @property
     def path(self):

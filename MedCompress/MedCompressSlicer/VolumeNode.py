@@ -286,10 +286,11 @@ def _describeHierarchy(node):
     while parent and parent != hierarchy.GetSceneItemID():
         parents.insert(0, [hierarchy.GetItemName(parent), hierarchy.GetItemLevel(parent)])
         parent = hierarchy.GetItemParent(parent)
-    uid = hierarchy.GetItemUID(item, slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMUIDName())
+    constants = slicer.vtkMRMLSubjectHierarchyConstants
     return {
         "parents": parents,
-        "uid": uid or "",
+        "uid": hierarchy.GetItemUID(item, constants.GetDICOMUIDName()) or "",
+        "instanceUIDs": hierarchy.GetItemUID(item, constants.GetDICOMInstanceUIDName()) or "",
         "attributes": {name: hierarchy.GetItemAttribute(item, name) for name in hierarchy.GetItemAttributeNames(item)},
     }
 
@@ -308,9 +309,10 @@ def _restoreHierarchy(node, described):
         hierarchy.SetItemParent(item, parent)
     for name, value in (described.get("attributes") or {}).items():
         hierarchy.SetItemAttribute(item, name, value)
-    uidName = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMUIDName()
-    if described.get("uid") and not hierarchy.GetItemByUID(uidName, described["uid"]):
-        hierarchy.SetItemUID(item, uidName, described["uid"])
+    constants = slicer.vtkMRMLSubjectHierarchyConstants
+    for key, uidName in (("uid", constants.GetDICOMUIDName()), ("instanceUIDs", constants.GetDICOMInstanceUIDName())):
+        if described.get(key) and not hierarchy.GetItemByUID(uidName, described[key]):
+            hierarchy.SetItemUID(item, uidName, described[key])
 
 
 def _copyPlacement(node, source):
@@ -320,5 +322,7 @@ def _copyPlacement(node, source):
         if sourceDisplay.GetColorNodeID():
             display.SetAndObserveColorNodeID(sourceDisplay.GetColorNodeID())
     node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
-    hierarchy = _hierarchy()
-    hierarchy.SetItemParent(_itemOf(node), hierarchy.GetItemParent(_itemOf(source)))
+    hierarchy, item, sourceItem = _hierarchy(), _itemOf(node), _itemOf(source)
+    hierarchy.SetItemParent(item, hierarchy.GetItemParent(sourceItem))
+    for name in hierarchy.GetItemAttributeNames(sourceItem):
+        hierarchy.SetItemAttribute(item, name, hierarchy.GetItemAttribute(sourceItem, name))

@@ -11,7 +11,7 @@ from slicer.util import VTKObservationMixin
 
 from MedCompressLib.api import SUFFIX
 
-from .Choices import enable, showPath
+from .Choices import enable, showPath, whenPathEdited
 from .CompressionJob import CompressionJob
 from .CompressionSettings import CompressionSettings
 from .Logic import MedCompressLogic
@@ -21,6 +21,7 @@ from .PanelWork import PanelWork
 from .ParameterNode import MedCompressParameterNode
 from .QualitySection import QualitySection
 from .ReportTable import fillReportTable, reportTable, showReport
+from .RestoredNode import showInSliceViews
 from .SequenceNode import frameOf, refusalOf
 from .TrainingSection import TrainingSection
 
@@ -59,7 +60,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.ui.outputPathLineEdit.connect("currentPathChanged(QString)", self.onOutputPathChanged)
+        whenPathEdited(self.ui.outputPathLineEdit, self.onOutputPathChanged)
         self.ui.inputVolumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onInputChanged)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.estimateButton.connect("clicked(bool)", self.onEstimateButton)
@@ -222,11 +223,11 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if path:
             self.ui.outputPathLineEdit.addCurrentPathToHistory()
         volumeNode = self._askForFrames(parameters.inputVolume)
-        self._compared = vtk.vtkWeakReference(), vtk.vtkWeakReference()
-        self._compared[0].Set(volumeNode)
+        compressed = vtk.vtkWeakReference()
+        compressed.Set(volumeNode)
         restoreAs = settings.restoredName(volumeNode) if parameters.loadRestored else ""
         self._work.start(lambda **callbacks: CompressionJob(volumeNode, settings, path or "", restoreAs, **callbacks),
-                         self._onCompressed)
+                         lambda job: self._onCompressed(job, compressed))
 
     @staticmethod
     def _mayWrite(path):
@@ -243,14 +244,14 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return sequence
         return node
 
-    def _onCompressed(self, job):
+    def _onCompressed(self, job, compressed):
         fillReportTable(reportTable(_("MedCompress figures")), job.report)
         showReport(self.ui.reportTable, job.report)
+        self._compared = None
         if job.restoredNode is not None:
+            self._compared = compressed, vtk.vtkWeakReference()
             self._compared[1].Set(job.restoredNode)
-            shown = frameOf(job.restoredNode)
-            isLabelMap = shown.IsA("vtkMRMLLabelMapVolumeNode")
-            slicer.util.setSliceViewerLayers(**{"label" if isLabelMap else "background": shown})
+            showInSliceViews(job.restoredNode)
         return job.report.summary()
 
     def onEstimateButton(self, checked=False) -> None:

@@ -104,7 +104,13 @@ def exportables(plugin, node, directory):
     offered = plugin.examineForExport(item)
     for one in offered:
         one.directory = str(directory)
-    return {one.tag("TransferSyntax"): one for one in offered}
+    return offered
+
+
+def exportable(plugin, node, directory, syntax):
+    [one] = exportables(plugin, node, directory)
+    one.setTag("TransferSyntax", syntax)
+    return one
 
 
 def exported(directory):
@@ -112,14 +118,19 @@ def exported(directory):
     return folder
 
 
-def test_every_transfer_syntax_is_offered(plugin, logic, archive, tmp_path):
+def test_one_series_is_offered_whose_transfer_syntax_can_be_chosen(plugin, logic, archive, tmp_path):
+    """The dialog exports all that a plug-in offers for an item at once."""
     import slicer
 
-    offered = exportables(plugin, logic.decompressFile(archive[1]), tmp_path)
-    assert list(offered) == ["explicit", "jpeg-ls", "jpeg-2000", "htj2k", "rle"]
-    for one in offered.values():
-        assert one.pluginClass in slicer.modules.dicomPlugins and one.confidence < 0.5
-        assert one.tag("Modality") == "CT" and one.tag("MaxError") == "0"
+    [one] = exportables(plugin, logic.decompressFile(archive[1]), tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    assert one.pluginClass in slicer.modules.dicomPlugins and one.confidence < 0.5
+    assert one.tag("Modality") == "CT" and one.tag("MaxError") == "0" and one.tag("TransferSyntax") == "explicit"
+    assert all(syntax in one.tooltip for syntax in ("explicit", "jpeg-ls", "jpeg-2000", "htj2k", "rle"))
+    for wrong in ("jpeg", ""):
+        one.setTag("TransferSyntax", wrong)
+        assert "TransferSyntax must be one of explicit, jpeg-ls" in plugin.export([one])
+    assert not list((tmp_path / "out").iterdir())
     other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode")
     assert plugin.examineForExport(hierarchy().CreateItem(hierarchy().GetSceneItemID(), other)) == []
     assert plugin.examineForImport([["a.dcm"]]) == []
@@ -130,13 +141,28 @@ def test_unchanged_series_keeps_its_header(plugin, logic, archive, tmp_path, mon
 
     folder, path = archive
     monkeypatch.setattr(slicer, "dicomDatabase", Database(folder), raising=False)
-    offered = exportables(plugin, logic.decompressFile(path), tmp_path / "out")
     (tmp_path / "out").mkdir()
-    assert plugin.export([offered["rle"]]) == ""
+    assert plugin.export([exportable(plugin, logic.decompressFile(path), tmp_path / "out", "rle")]) == ""
     before, after = mc.read(folder), mc.read(exported(tmp_path / "out"))
     assert np.array_equal(before.voxels, after.voxels)
     assert after.metadata["DICOM"]["instanceUIDs"] == before.metadata["DICOM"]["instanceUIDs"]
     assert after.metadata["DICOM"]["TransferSyntaxUID"] == "1.2.840.10008.1.2.5"
+
+
+def test_moved_series_is_a_new_one(plugin, logic, archive, tmp_path, monkeypatch):
+    """A hardened transform changes the geometry only: the header of the source would put it back."""
+    import slicer
+
+    folder, path = archive
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(folder), raising=False)
+    node = logic.decompressFile(path)
+    moved = np.diag([-0.5, -0.5, 9.0, 1.0])
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(moved))
+    (tmp_path / "out").mkdir()
+    assert plugin.export([exportable(plugin, node, tmp_path / "out", "explicit")]) == ""
+    before, after = mc.read(folder), mc.read(exported(tmp_path / "out"))
+    assert np.array_equal(after.voxels, before.voxels) and np.allclose(after.ijk_to_ras, moved)
+    assert after.metadata["DICOM"]["instanceUIDs"] != before.metadata["DICOM"]["instanceUIDs"]
 
 
 def test_changed_volume_is_a_new_series(plugin, tmp_path):
@@ -146,7 +172,7 @@ def test_changed_volume_is_a_new_series(plugin, tmp_path):
     voxels = np.random.default_rng(3).integers(-1000, 1000, (4, 40, 36)).astype(np.int16)
     node = slicer.util.addVolumeFromArray(voxels, np.diag([-0.5, -0.5, 2.0, 1.0]), "filtered")
     (tmp_path / "out").mkdir()
-    one = exportables(plugin, node, tmp_path / "out")["explicit"]
+    one = exportable(plugin, node, tmp_path / "out", "explicit")
     one.setTag("PatientName", "Some^One")
     assert plugin.export([one]) == ""
     folder = exported(tmp_path / "out")
@@ -161,7 +187,7 @@ def test_lossy_export_says_so(plugin, tmp_path):
     voxels = np.random.default_rng(3).integers(-1000, 1000, (4, 40, 36)).astype(np.int16)
     node = slicer.util.addVolumeFromArray(voxels, np.eye(4), "noisy")
     (tmp_path / "out").mkdir()
-    one = exportables(plugin, node, tmp_path / "out")["rle"]
+    one = exportable(plugin, node, tmp_path / "out", "rle")
     one.setTag("MaxError", "three")
     assert "whole number" in plugin.export([one]) and not list((tmp_path / "out").iterdir())
     one.setTag("MaxError", "3")
@@ -176,4 +202,4 @@ def test_what_cannot_be_exported_is_told(plugin, tmp_path):
     import slicer
 
     node = slicer.util.addVolumeFromArray(np.zeros((2, 3, 4), np.float32), np.eye(4), "floats")
-    assert "float32" in plugin.export([exportables(plugin, node, tmp_path)["rle"]])
+    assert "float32" in plugin.export([exportable(plugin, node, tmp_path, "rle")])

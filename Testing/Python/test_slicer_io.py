@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import MedCompressLib as mc
+
 pytest_plugins = ["harness.fixtures"]
 
 
@@ -115,7 +117,7 @@ def test_missing_package_is_explained(logic, tmp_path, monkeypatch):
         raise ModuleNotFoundError("No module named 'constriction'", name="constriction")
 
     monkeypatch.setattr(Logic.mc, "decompress", lacking)
-    with pytest.raises(RuntimeError, match=r"slicer\.util\.pip_install\('constriction'\)"):
+    with pytest.raises(RuntimeError, match=r"slicer\.util\.pip_install\('constriction>=0\.5,<0\.6'\)"):
         logic.decompressFile(path)
 
 
@@ -269,3 +271,64 @@ def test_what_ctest_runs_inside_slicer(application):
     assert suite.countTestCases() >= 6
     result = unittest.TextTestRunner(verbosity=0).run(suite)
     assert result.wasSuccessful(), result.failures + result.errors
+
+
+def test_instance_uids_of_the_hierarchy_come_back(logic, tmp_path):
+    """By them, DICOM segmentations and plans find the volume that they refer to."""
+    import slicer
+
+    def hierarchy():
+        return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+
+    node = addVolume()
+    item = hierarchy().GetItemByDataNode(node) or hierarchy().CreateItem(hierarchy().GetSceneItemID(), node)
+    hierarchy().SetItemUID(item, "DICOM", "1.2.3")
+    hierarchy().SetItemUID(item, "DICOMInstanceUID", "1.2.3.1 1.2.3.2")
+    for maxError in (0, 3):
+        logic.compressVolume(node, tmp_path / f"{maxError}.mcz", maxError=maxError)
+    slicer.mrmlScene.Clear()
+    for maxError, found in ((3, ("", "")), (0, ("1.2.3", "1.2.3.1 1.2.3.2"))):
+        item = hierarchy().GetItemByDataNode(logic.decompressFile(tmp_path / f"{maxError}.mcz"))
+        assert tuple(hierarchy().GetItemUID(item, name) or "" for name in ("DICOM", "DICOMInstanceUID")) == found
+
+
+def test_what_is_read_is_shown(logic, application, tmp_path):
+    import slicer
+
+    logic.compressVolume(addVolume(), tmp_path / "a.mcz", codec="raw")
+    slicer.mrmlScene.Clear()
+    composite = slicer.vtkMRMLSliceCompositeNode()
+    composite.SetLayoutName("Red")
+    slicer.mrmlScene.AddNode(composite)
+    slicer.util.loadNodeFromFile(str(tmp_path / "a.mcz"), "MedCompressFile", {"show": False})
+    assert composite.GetBackgroundVolumeID() is None
+    node = slicer.util.loadNodeFromFile(str(tmp_path / "a.mcz"), "MedCompressFile", {})
+    assert composite.GetBackgroundVolumeID() == node.GetID()
+
+
+def test_export_hardened_by_a_warp_is_not_warped_again(application, scene, tmp_path):
+    """A transform that is not linear goes into the voxels and leaves the geometry as it is."""
+    import slicer
+    import vtk
+
+    voxels = np.zeros((20, 20, 20), np.int16)
+    voxels[8:12, 8:12, 8:12] = 500
+    node = slicer.util.addVolumeFromArray(voxels, np.eye(4), "CT")
+    displacements = vtk.vtkImageData()
+    displacements.SetDimensions(20, 20, 20)
+    displacements.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    field = vtk.util.numpy_support.vtk_to_numpy(displacements.GetPointData().GetScalars()).reshape(20, 20, 20, 3)
+    field[...] = 0
+    field[6:14, 6:14, 6:14, 0] = 2
+    warp = slicer.vtkOrientedGridTransform()
+    warp.SetDisplacementGridData(displacements)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", "warp")
+    transform.SetAndObserveTransformToParent(warp)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    for hardened in (False, True):
+        path = tmp_path / f"{hardened}.mcz"
+        assert application.coreIOManager().exportNodes(
+            [node.GetID()], [str(path)], {"fileFormat": "MedCompress volume (.mcz)"}, hardened)
+        stored = mc.read(path)
+        assert np.array_equal(stored.voxels, voxels) != hardened
+        assert (stored.metadata["Slicer"]["transform"] is None) == hardened

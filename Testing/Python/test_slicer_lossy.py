@@ -187,3 +187,19 @@ def test_accuracy_of_known_differences(application):
     assert left.meanChange == pytest.approx(-100 * 100 / 4000)
     assert (outside.name, outside.voxels, outside.changedVoxels) == ("outside", 4000, 100)
     assert left.dice == pytest.approx(2 * 400 / 900) and left.psnr == pytest.approx(20 * np.log10(1 / np.sqrt(0.025)))
+
+
+def test_lossless_copy_of_a_mammogram_is_one(logic):
+    node = addVolume()
+    item = hierarchy().GetItemByDataNode(node) or hierarchy().CreateItem(hierarchy().GetSceneItemID(), node)
+    hierarchy().SetItemAttribute(item, "DICOM.Modality", "MG")
+    restored, _ = logic.roundTrip(node)
+    with pytest.raises(ValueError, match="mammogram"):
+        logic.roundTrip(restored, maxError=3)
+
+
+def test_one_segment_may_be_named_alone(logic):
+    from harness.driving import addSegmentation
+
+    segmentation = addSegmentation(addVolume(), ("liver", "spleen"))
+    assert logic.segmentROI(segmentation, "liver").maxErrors == logic.segmentROI(segmentation, ["liver"]).maxErrors

@@ -199,3 +199,18 @@ def test_real_fmri(logic, data_file, tmp_path, count):
     assertSameSequence(sequence, logic.decompressFile(tmp_path / "a.mcz"))
     one = sum(len(mc.compress(mc.Volume(frame, IJK_TO_RAS))) for frame in frames)
     assert report.compressedBytes < 0.95 * one
+
+
+def test_lossy_frames_do_not_claim_to_be_the_source(logic):
+    """Whoever takes one frame, or what shows it, sees that it is lossy."""
+    sequence = addSequence(randomFrames(3, shape=(4, 20, 20)))
+    for number in range(3):
+        sequence.GetNthDataNode(number).SetAttribute("DICOM.instanceUIDs", f"1.2.{number}")
+    restored, _ = logic.roundTrip(sequence, maxError=5)
+    frames = [restored.GetNthDataNode(number) for number in range(3)]
+    for node in [restored, proxyOf(restored), *frames]:
+        assert node.GetAttribute("DICOM.instanceUIDs") is None
+        assert node.GetAttribute("MedCompress.quality") == "near-lossless, allowed error 5"
+    assert [frame.GetAttribute("MedCompress.sourceInstanceUIDs") for frame in frames] == ["1.2.0", "1.2.1", "1.2.2"]
+    again, _ = logic.roundTrip(proxyOf(restored))
+    assert again.GetAttribute("MedCompress.quality") and again.GetAttribute("DICOM.instanceUIDs") is None

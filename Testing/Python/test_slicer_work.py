@@ -367,3 +367,53 @@ def test_sequence_from_the_panel(panel, monkeypatch):
         assert "Identical: yes" in panel.ui.resultLabel.text
         assert panel._compared[1].Get().GetClassName() == expected
     assert len(asked) == 2 and "all 3 frames" in asked[0]
+
+
+def test_comparison_survives_a_canceled_run(panel):
+    panel._parameterNode.inputVolume = addVolume()
+    panel._parameterNode.codec = "raw"
+    panel.ui.applyButton.click()
+    waitForJob(panel)
+    assert panel.ui.compareButton.enabled
+    panel.ui.applyButton.click()
+    panel.ui.applyButton.click()
+    assert panel.ui.applyButton.text == "Apply" and panel.ui.compareButton.enabled
+    panel.ui.loadRestoredCheckBox.checked = False
+    panel.ui.applyButton.click()
+    waitForJob(panel)
+    assert not panel.ui.compareButton.enabled
+
+
+def test_a_path_that_was_cleared_is_not_written(panel, tmp_path):
+    """Neither an empty text nor one without extension fits the name filter."""
+    panel._parameterNode.inputVolume = addVolume()
+    panel.ui.outputPathLineEdit.currentPath = str(tmp_path / "head.mcz")
+    assert panel._parameterNode.outputPath == str(tmp_path / "head.mcz")
+    panel.ui.outputPathLineEdit.currentPath = str(tmp_path / "other")
+    assert panel._parameterNode.outputPath == str(tmp_path / "other")
+    panel.ui.outputPathLineEdit.currentPath = ""
+    assert panel._parameterNode.outputPath == ""
+    panel._parameterNode.codec = "neural"
+    panel.ui.modelPathLineEdit.currentPath = str(tmp_path / "gone.mcmodel")
+    assert not panel.ui.applyButton.enabled
+    panel.ui.modelPathLineEdit.currentPath = ""
+    assert panel._parameterNode.model == "" and panel.ui.applyButton.enabled
+
+
+def test_segment_editor_gets_no_volume_of_the_same_id(panel, monkeypatch):
+    """A frame that no browser shows is in the sequence's own scene, whose IDs mean other nodes in the main one."""
+    import types
+
+    import slicer
+    from test_slicer_sequences import addSequence, randomFrames
+
+    other = addVolume("Other")
+    panel._parameterNode.inputVolume = addSequence(randomFrames(2, shape=(4, 20, 20)), browse=False)
+    panel.ui.segmentationSelector.setCurrentNode(addSegmentation(other, ("a",)))
+    editor = slicer.vtkMRMLSegmentEditorNode()
+    slicer.mrmlScene.AddNode(editor)
+    monkeypatch.setattr(slicer.util, "selectModule", lambda name: None)
+    monkeypatch.setattr(slicer.modules, "SegmentEditorWidget", types.SimpleNamespace(parameterSetNode=editor),
+                        raising=False)
+    panel.ui.editSegmentationButton.click()
+    assert editor.GetSegmentationNode() is not None and editor.GetSourceVolumeNode() is None

@@ -1,6 +1,8 @@
 """PySide6 dressed as PythonQt: the modules `qt` and `ctk`, with attribute properties and string connections."""
 
+import fnmatch
 import os
+import re
 import types
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -137,7 +139,8 @@ class ctkCollapsibleButton(qt.QWidget):
 
 
 class ctkPathLineEdit(qt.QWidget):
-    """Path with a browse button; `currentPath` as ctk's, the history is not modelled."""
+    """Path with a browse button; `currentPath` as ctk's, whose signal tells only of texts that fit the name filters.
+    The history is not modelled."""
     locals().update(PYTHONQT)
 
     Dirs, Files, Drives, NoSymLinks, AllEntries = 0x1, 0x2, 0x4, 0x8, 0x7
@@ -148,14 +151,25 @@ class ctkPathLineEdit(qt.QWidget):
         super().__init__(parent)
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self._edit, button = QtWidgets.QLineEdit(), QtWidgets.QToolButton()
+        self._comboBox, button = qt.QComboBox(), QtWidgets.QToolButton()
+        self._comboBox.setEditable(True)
+        self._comboBox.setSizePolicy(QtWidgets.QSizePolicy.Expanding, QtWidgets.QSizePolicy.Fixed)
         button.setText("...")
-        layout.addWidget(self._edit)
+        layout.addWidget(self._comboBox)
         layout.addWidget(button)
-        self._edit.textChanged.connect(self.currentPathChanged)
         self._nameFilters, self._filters, self._settingKey = [], 0, ""
+        self._comboBox.editTextChanged.connect(self._onTextChanged)
 
-    currentPath = Property(str, lambda s: s._edit.text(), lambda s, value: s._edit.setText(value))
+    def comboBox(self):
+        return self._comboBox
+
+    def _onTextChanged(self, text):
+        patterns = " ".join(re.findall(r"\(([^)]*)\)", " ".join(self._nameFilters))).split()
+        if any(fnmatch.fnmatch(text, pattern) for pattern in patterns) or (text and not patterns):
+            self.currentPathChanged.emit(text)
+
+    currentPath = Property(str, lambda s: s._comboBox.lineEdit().text(),
+                           lambda s, value: s._comboBox.lineEdit().setText(value))
     nameFilters = Property("QStringList", lambda s: s._nameFilters, lambda s, value: setattr(s, "_nameFilters", value))
     filters = Property(int, lambda s: s._filters, lambda s, value: setattr(s, "_filters", value))
     settingKey = Property(str, lambda s: s._settingKey, lambda s, value: setattr(s, "_settingKey", value))
