@@ -31,6 +31,7 @@ from .volume import Volume
 __all__ = ["ARCHIVE", "SUFFIX", "VerifyReport", "compress", "decompress", "info", "is_dicom", "kind", "open", "pack",
            "preview", "read", "unpack", "verify", "write"]
 
+_NO_SERIES = "A file with one volume has no series to choose; leave out the series."
 _NO_ARCHIVE = "An archive has no previews; compress the volume alone, with the codec 'progressive'."
 
 
@@ -87,7 +88,8 @@ def compress(volume: Volume | LazyVolume | np.ndarray, codec: str = "auto", pres
 
 
 def decompress(data: Source, slices: slice | None = None, threads: int | None = None,
-               progress: Progress | None = None, reduction: int = 0, budget: int | float | None = None) -> Volume:
+               progress: Progress | None = None, reduction: int = 0, budget: int | float | None = None,
+               series_uid: str | None = None) -> Volume:
     """Restore the volume of an `.mcz` file, or some slices of it; of an archive, that of its series.
 
     Parameters
@@ -101,6 +103,8 @@ def decompress(data: Source, slices: slice | None = None, threads: int | None = 
         As in `compress`.
     reduction, budget
         A smaller or coarser volume instead, as in `preview`; the file must be whole all the same.
+    series_uid : str, optional
+        Of an archive with several series, which one.
 
     Returns
     -------
@@ -121,7 +125,9 @@ def decompress(data: Source, slices: slice | None = None, threads: int | None = 
         if holds_archive(file):
             if approximate:
                 raise UnsupportedError(_NO_ARCHIVE)
-            return _series_volume(file, data, None, slices, thread_count(threads))
+            return _series_volume(file, data, series_uid, slices, thread_count(threads))
+        if series_uid is not None:
+            raise UnsupportedError(_NO_SERIES)
         if approximate:
             return preview_volume(Reader(file), reduction, budget, thread_count(threads), rising(progress))
         return decode_volume(Reader(file), slices, thread_count(threads), rising(progress))
@@ -233,6 +239,8 @@ def open(data: Source, series_uid: str | None = None, threads: int | None = None
             with file:
                 return LazyVolume.of(_series_volume(file, data, series_uid, None, threads), threads)
         try:
+            if series_uid is not None:
+                raise UnsupportedError(_NO_SERIES)
             reader = Reader(file)
             header = reader.header
             return LazyVolume(StoredSlabs(reader, file), header.components, reader.ijk_to_ras, header.axes,

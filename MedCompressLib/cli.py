@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .facts_text import HIDDEN, archive_rows, proven_text, show, volume_rows
 from .terminal import complain, progress_callback, shape_text, size_text, stretches_text, terminate_like_interrupt, warn
@@ -219,15 +219,24 @@ def _train(options: argparse.Namespace) -> int:
 def _compress(options: argparse.Namespace) -> int:
     from . import api
     from .errors import UnsupportedError
+    from .image_files import is_image_file
 
     output = options.output or _default_output(options.input)
     _check_output(output, options.force)
+    if is_image_file(output):
+        raise UnsupportedError(f"{output} is named like an image file, which `decompress` writes; give it the ending "
+                               f"{api.SUFFIX}.")
     quality = _quality(options)
+    if options.margin and not options.roi:
+        raise UnsupportedError("A margin is for regions of interest; give them with --roi.")
     if not options.volume_only and api.is_dicom(options.input):
-        if quality is not None or options.roi:
-            raise UnsupportedError("An archive of DICOM files is lossless; add --volume-only to store the volume alone "
-                                   "with loss.")
+        if quality is not None or options.roi or options.model:
+            raise UnsupportedError("An archive of DICOM files is lossless and takes no model; add --volume-only to "
+                                   "store the volume alone.")
         return _pack(options, output)
+    if options.deidentify or options.refuse_others:
+        raise UnsupportedError("--deidentify and --refuse-others are for archives of DICOM files; without an archive, "
+                               "the identity of the patient stays in the metadata.")
     with progress_callback(options.progress) as report, _open(options) as volume:
         api.write(output, volume, options.codec, options.preset, report, options.threads, options.force,
                   quality=quality, roi=_regions(options, quality, volume), model=options.model)
@@ -284,11 +293,17 @@ def _pack(options: argparse.Namespace, output: Path) -> int:
 
 def _open(options: argparse.Namespace) -> LazyVolume:
     from . import api
+
+    return _series_chosen(options, lambda: api.open(options.input, options.series, options.threads))
+
+
+def _series_chosen(options: argparse.Namespace, read: Callable) -> Any:
+    """What `read` returns; where it finds several series, the list of them and how to choose one."""
     from .dicom import SeveralSeriesError
     from .errors import UnsupportedError
 
     try:
-        return api.open(options.input, options.series, options.threads)
+        return read()
     except SeveralSeriesError as error:
         listing = "\n".join(f"  {series}" for series in error.series)
         raise UnsupportedError(f"There are {len(error.series)} series in {options.input}; choose one with --series "
@@ -313,7 +328,8 @@ def _decompress(options: argparse.Namespace) -> int:
             with _open(options) as volume:
                 api.write(options.output, volume, progress=report, threads=options.threads, overwrite=options.force)
         else:
-            volume = api.decompress(options.input, options.slices, options.threads, report)
+            volume = _series_chosen(options, lambda: api.decompress(
+                options.input, options.slices, options.threads, report, series_uid=options.series))
             api.write(options.output, volume, threads=options.threads, overwrite=options.force)
     print(f"{options.output}: {shape_text(volume.shape)} voxels of {volume.dtype}.")
     return DONE

@@ -93,9 +93,9 @@ class SlabDecoder:
         self.codec = get_codec(header.codec_id).from_config(header.codec_config, reader.model)
         if header.layers != self.codec.n_layers:
             raise FormatError("The file has not as many layers as its codec.")
-        self._n_regions = len(header.quality.get("regions", []))
-        if self._n_regions and (not self.codec.near_lossless
-                                or self._n_regions != len(header.codec_config.get("regions", []))):
+        self._n_regions, regions = len(header.quality.get("regions", [])), header.codec_config.get("regions", [])
+        if (not isinstance(regions, list) or self._n_regions != len(regions)
+                or (self._n_regions and not self.codec.near_lossless)):
             raise FormatError("The file's map of regions does not fit its codec.")
 
     def prepare(self, n_slabs: int) -> None:

@@ -33,16 +33,23 @@ class Errors:
 
     @classmethod
     def between(cls, original: np.ndarray, decoded: np.ndarray) -> Errors:
-        """Of two arrays of the same shape and type; exact for integers that differ by less than 2**31."""
+        """Of two arrays of the same shape and type; of integers that differ by 2**31 or more, `squares` is rounded."""
         if not original.size:
             return cls()
         if original.dtype.kind == "f":
             difference = decoded.astype(np.float64) - original.astype(np.float64)
             return cls(difference.size, int(np.count_nonzero(difference)), float(np.abs(difference).max()),
                        float((difference * difference).sum()), float(original.min()), float(original.max()))
-        difference = decoded.astype(np.int64) - original.astype(np.int64)
-        return cls(difference.size, int(np.count_nonzero(difference)), int(np.abs(difference).max()),
-                   int((difference * difference).sum()), int(original.min()), int(original.max()))
+        low, high = int(original.min()), int(original.max())
+        if max(high, int(decoded.max())) - min(low, int(decoded.min())) < 1 << 31:
+            difference = decoded.astype(np.int64) - original.astype(np.int64)
+            return cls(difference.size, int(np.count_nonzero(difference)), int(np.abs(difference).max()),
+                       int((difference * difference).sum()), low, high)
+        unsigned = f"u{original.dtype.itemsize}"     # in which magnitudes of any two values fit
+        larger, smaller = (choose(decoded, original).view(unsigned) for choose in (np.maximum, np.minimum))
+        difference = larger - smaller
+        return cls(difference.size, int(np.count_nonzero(difference)), int(difference.max()),
+                   float((difference.astype(np.float64)**2).sum()), low, high)
 
     def add(self, other: Errors) -> None:
         """Take in another part of the same volume."""

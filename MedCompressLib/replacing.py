@@ -32,6 +32,7 @@ def replacing(path: str | os.PathLike, overwrite: bool) -> Iterator[BinaryIO]:
         raise MedCompressError(f"{path} is a folder; give the name of a file.")
     if not os.path.isdir(target.parent):
         raise MedCompressError(f"There is no folder {target.parent}; create it first.")
+    check_replaceable(target)
     _check_absent(target, overwrite)
     temporary = target.with_name(f".medcompress-{secrets.token_hex(8)}.part")
     try:
@@ -111,6 +112,12 @@ def _explained(path: str | os.PathLike) -> Iterator[None]:
         yield
     except OSError as error:
         raise MedCompressError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def check_replaceable(target: Path) -> None:
+    """Raise MedCompressError when there is a device, a pipe or the like, which no file may take the place of."""
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise MedCompressError(f"{target} is not a regular file; give the name of a file.")
 
 
 def _check_absent(target: Path, overwrite: bool) -> None:

@@ -250,7 +250,7 @@ class _MissingPackageExplained:
 
     def __exit__(self, kind, error, traceback):
         if kind is not None and issubclass(kind, ImportError):
-            raise RuntimeError(_("The Python package {package} is missing: run slicer.util.pip_install("
-                                 "'{requirement}') in the Python console, or click Apply in the MedCompress module "
-                                 "with any volume; then try again.").format(
+            raise RuntimeError(_("The Python package {package} is missing: run "
+                                 "slicer.util.pip_install('{requirement}') in the Python console, or click Apply in "
+                                 "the MedCompress module with any volume; then try again.").format(
                 package=error.name, requirement=_requirement(error.name))) from error

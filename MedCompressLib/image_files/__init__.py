@@ -23,6 +23,7 @@ from types import ModuleType
 from ..codecs import Progress
 from ..errors import MedCompressError, UnsupportedError
 from ..lazy import LazyVolume
+from ..replacing import check_replaceable
 from ..slabs import thread_count
 from ..volume import Volume
 
@@ -116,9 +117,13 @@ def write_image(path: str | os.PathLike, volume: Volume | LazyVolume, overwrite:
     existing = [name for name in names if (path.parent / name).exists()]
     if existing and not overwrite:
         raise MedCompressError(f"{path.parent / existing[0]} exists; choose another name or allow overwriting.")
+    for name in existing:
+        check_replaceable(path.parent / name)
     try:
         with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as folder:
             module.write(Path(folder) / path.name, volume, progress or (lambda fraction: None), threads)
+            if not all((Path(folder) / name).is_file() for name in names):
+                raise UnsupportedError(f"A file cannot be written under the name {path.name}; choose a plainer one.")
             for name in reversed(names):  # the header, which stands first, becomes visible last
                 os.replace(Path(folder) / name, path.parent / name)
     except OSError as error:

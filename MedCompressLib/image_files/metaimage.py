@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,7 +134,9 @@ def write(path: Path, volume: Volume | LazyVolume, progress: Progress, threads: 
                                    "instead.")
         image.SetMetaData(_OWN_FIELD, text)
     try:
-        SimpleITK.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
+        written = path.with_suffix(path.suffix.lower())     # SimpleITK knows no other
+        SimpleITK.WriteImage(image, str(written), useCompression=True, compressionLevel=1)
+        os.replace(written, path)
     except RuntimeError as error:
         raise OSError(f"SimpleITK could not write the file ({str(error).strip().splitlines()[-1]})") from error
 
@@ -176,7 +179,7 @@ class _Stored:
         fields = {}
         with path.open("rb") as file:
             while line := file.readline(_MAXIMUM_LINE):
-                name, _, value = line.decode("latin-1").partition("=")
+                name, _, value = os.fsdecode(line).partition("=")
                 fields[name.strip().lower()] = value.strip()
                 if name.strip().lower() == "elementdatafile":
                     break
@@ -187,7 +190,7 @@ class _Stored:
 
         target = fields.get("elementdatafile", "")
         big_endian = holds("binarydatabyteordermsb") or holds("elementbyteordermsb")
-        several = target.lower().startswith("list") or "%" in target
+        several = re.fullmatch(r"LIST(\s.*)?|.*%\d*d.*", target) is not None
         if several and holds("compresseddata"):
             raise UnsupportedError(f"{path.name} has compressed voxels spread over several files; convert it to one "
                                    "file.")

@@ -209,9 +209,13 @@ def _start_of_voxels(file: BinaryIO, header: Header, length: int) -> int:
 
 def _skip_lines(file: BinaryIO, header: Header) -> int:
     """Read over the lines that do not count; how many bytes do not count either."""
-    for _ in range(int(header.fields.get("line skip", 0))):
-        file.readline()
-    return int(header.fields.get("byte skip", 0))
+    lines, count = (header.fields.get(name, "0").strip() for name in ("line skip", "byte skip"))
+    if not re.fullmatch(r"\d{1,18}", lines) or not re.fullmatch(r"-1|\d{1,18}", count):
+        raise FormatError(f"The NRRD header skips {lines[:40]} lines and {count[:40]} bytes, which is impossible.")
+    for _ in range(int(lines)):
+        if not file.readline():
+            break
+    return int(count)
 
 
 def _decode_text(file: BinaryIO, encoding: str, dtype: np.dtype, count: int, path: Path) -> np.ndarray:

@@ -17,6 +17,7 @@ takes no memory beyond a small multiple of the slab.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -142,7 +143,8 @@ class SampleMap:
             raise FormatError(f"The sample map of this file has an unknown field, {min(unknown)[:40]!r}.")
         dtype, scale = np.dtype(config["dtype"]), config.get("scale")
         zeros, shift = config.get("zeros", 0), config.get("shift", 0)
-        if scale is not None and (dtype.kind != "f" or type(scale) not in (float, int) or not 0 < scale < np.inf):
+        if scale is not None and (dtype.kind != "f" or type(scale) not in (float, int)
+                                  or not 0 < scale <= sys.float_info.max):
             raise FormatError("The sample map of this file has a scale that is not a positive number.")
         bits = 64 if scale is not None else 8 * dtype.itemsize
         if type(zeros) is not int or not 0 <= zeros < bits or (scale is not None and zeros):

@@ -142,6 +142,29 @@ class TestCompress:
         code, _, err = run("compress", image, tmp_path / "c.mcz", "--codec", "raw", "--preset", "best")
         assert code == 1 and "no preset 'best'; use one of plain" in err
 
+    @pytest.mark.parametrize(("options", "reason"), [
+        (["--margin", "3"], "A margin is for regions"), (["--deidentify"], "the identity of the patient stays"),
+        (["--refuse-others"], "are for archives"), (["--volume-only", "--deidentify"], "stays in the metadata")])
+    def test_no_option_is_passed_over_in_silence(self, run, image, tmp_path, options, reason):
+        code, _, err = run("compress", image, tmp_path / "a.mcz", *options)
+        assert code == 1 and reason in err and err.count("\n") == 1 and not (tmp_path / "a.mcz").exists()
+
+    @pytest.mark.parametrize("name", ["chest.nrrd", "other.nrrd", "other.nii.gz"])
+    def test_names_of_image_files_are_refused(self, run, image, tmp_path, name):
+        before = image.read_bytes()
+        code, _, err = run("compress", image, tmp_path / name, "--force")
+        assert code == 1 and "give it the ending .mcz" in err
+        assert image.read_bytes() == before and list(tmp_path.iterdir()) == [image]
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+    def test_what_is_no_regular_file_stays(self, run, image, tmp_path):
+        for name, command in (("pipe", "compress"), ("pipe.nrrd", "decompress")):
+            os.mkfifo(tmp_path / name)
+            source = image if command == "compress" else tmp_path / "a.mcz"
+            mc.write(tmp_path / "a.mcz", mc.read(image), overwrite=True)
+            code, _, err = run(command, source, tmp_path / name, "--force")
+            assert code == 1 and "is not a regular file" in err and (tmp_path / name).is_fifo()
+
     def test_recompress(self, run, image, tmp_path, volume):
         assert run("compress", image, tmp_path / "a.mcz", "--codec", "raw")[0] == 0
         assert run("compress", tmp_path / "a.mcz", tmp_path / "b.mcz", "--codec", "raw")[0] == 0
@@ -164,6 +187,19 @@ class TestCompress:
         assert "--series UID" in err and len(uids) == 2
         assert run("compress", tmp_path / "both", "--volume-only", "--series", uids[0], "--codec", "raw")[0] == 0
         assert (tmp_path / "both.mcz").exists()
+
+    def test_slices_of_one_series_of_an_archive(self, run, data_file, tmp_path):
+        for name in ("mr_compressed_rle", "mr_hitachi_implicit"):
+            shutil.copytree(data_file(f"dicom/{name}"), tmp_path / "both" / name)
+        assert run("compress", tmp_path / "both", "--codec", "raw")[0] == 0
+        code, _, err = run("decompress", tmp_path / "both.mcz", tmp_path / "a.nrrd", "--slices", "0:1")
+        uid = re.findall(r"\b1\.[\d.]{10,}", err)[0]
+        assert code == 1 and "--series UID" in err
+        assert run("decompress", tmp_path / "both.mcz", tmp_path / "a.nrrd", "--slices", "0:1", "--series", uid)[0] == 0
+        assert mc.read(tmp_path / "a.nrrd").shape[0] == 1
+        mc.write(tmp_path / "one.mcz", mc.read(tmp_path / "a.nrrd"))
+        code, _, err = run("decompress", tmp_path / "one.mcz", tmp_path / "b.nrrd", "--series", uid)
+        assert code == 1 and "no series to choose" in err and not (tmp_path / "b.nrrd").exists()
 
     def test_dicom_files_are_kept_byte_for_byte(self, run, data_file, tmp_path):
         for name in ("mr_compressed_rle", "mr_hitachi_implicit"):

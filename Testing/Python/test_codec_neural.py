@@ -269,3 +269,15 @@ def test_no_volume_is_larger_than_with_the_codec_wavelet(name, preset):
                      for codec in ("neural", "wavelet"))
     assert len(ours) <= 1.01 * len(wavelet)
     assert mc.decompress(ours).equals(volume)
+
+
+def test_thresholds_must_ascend():
+    near = _near("fast")
+    slab = smooth((1, 16, 96, 96), 4095, noise=0.02)
+    experts = NeuralCodec.fit([slab], 4095, "fast", SPACING)._predictor.experts
+    surrounding = next(number for number, part in enumerate(experts.thresholds) if len(part) > 1)
+    experts.thresholds[surrounding][1] = experts.thresholds[surrounding][0]
+    unpack_experts(pack_experts(experts, near), near)
+    experts.thresholds[surrounding][1] -= 1
+    with pytest.raises(FormatError, match="ascend"):
+        unpack_experts(pack_experts(experts, near), near)

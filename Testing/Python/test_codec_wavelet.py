@@ -1,6 +1,7 @@
 """The codec `wavelet`: the shared contract, the transform, the lattice, and what it promises on real volumes."""
 
 import hashlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from MedCompressLib.codecs.wavelet import WaveletCodec, lifting
-from MedCompressLib.codecs.wavelet.contexts import Known, Weights, predict, term_counts
+from MedCompressLib.codecs.wavelet.contexts import Known, Terms, Weights, predict, term_counts, weighted_sum
 from MedCompressLib.codecs.wavelet.lattice import Lattice, passes
 from MedCompressLib.codecs.wavelet.quantiser import Quantiser
 from MedCompressLib.compiled import SWITCH
@@ -254,3 +255,15 @@ def test_contexts_of_lossy_files_see_about_quarters_of_the_first_step():
     low = np.array([1000, -1000, 7, 1 << 40])
     assert Quantiser(((40, 7, 900), (1,)), (0, 0)).seen(low, 0).tolist() == [125, -125, 0, 1 << 28]
     assert Quantiser(((3, 900, 900), (1,)), (0, 0)).seen(low, 0).tolist() == [1000, -1000, 7, 1 << 28]
+
+
+def test_sums_that_leave_32_bits():
+    """Two neighbours of 31 bits are added in 64, as in the compiled loop."""
+    values = np.full(9, 2**31 - 1, np.int32)
+    total = weighted_sum(values, Terms.of([[-1, 1, 0]]), np.array([3]), 0, SimpleNamespace(reach=1, size=9), np.int64)
+    assert total[1:-1].tolist() == [3 * 3 * (2**31 - 1)] * 7
+
+
+def test_the_lowest_integer_is_dequantised():
+    lowest = np.array([-2**31], np.int32)
+    assert Quantiser(((1 << 16,),), (0, 0)).dequantised(lowest, 1 << 16).tolist() == [-2**47]

@@ -631,3 +631,27 @@ def test_real_volumes_through_every_format(data_file, tmp_path, suffix, name):
     volume = read_image(data_file(name))
     write_image(tmp_path / f"a{suffix}", volume)
     assert without_metadata(read_image(tmp_path / f"a{suffix}")).equals(without_metadata(volume))
+
+
+@pytest.mark.parametrize("name", ["V.MHA", "V.MHD", "\u00fcn\u00ef.mhd", "listmode.mhd", "LIST.mhd"])
+def test_metaimage_names(tmp_path, name):
+    volume = Volume(SMALL, np.diag([-1.0, -1.0, 2.0, 1.0]))
+    for _ in range(2):
+        write_image(tmp_path / name, volume, overwrite=True)
+        assert without_metadata(read_image(tmp_path / name)).equals(volume)
+
+
+def test_a_name_that_cannot_be_written_leaves_the_old_file(tmp_path):
+    """MetaIO takes such names for those of numbered files."""
+    volume = Volume(SMALL, np.diag([-1.0, -1.0, 2.0, 1.0]))
+    (tmp_path / "50%.zraw").write_bytes(b"old")
+    with pytest.raises(UnsupportedError, match="plainer"):
+        write_image(tmp_path / "50%.mhd", volume, overwrite=True)
+    assert (tmp_path / "50%.zraw").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("skips", ["byte skip: -2", "byte skip: x", "byte skip: 1.5", "line skip: -1", "line skip: x"])
+def test_impossible_skips(tmp_path, skips):
+    write_nrrd(tmp_path / "a.nrrd", SMALL_HEADER + f"encoding: raw\n{skips}", SMALL.tobytes())
+    with pytest.raises(FormatError, match="impossible"):
+        read_image(tmp_path / "a.nrrd")

@@ -218,3 +218,22 @@ def test_regions_that_do_not_fit_are_refused():
         labels = np.arange(6 * 20 * 24).reshape(6, 20, 24) % 20
         mc.compress(scan(), quality=mc.NearLossless(50),
                     roi=mc.RegionOfInterest(labels, {n: n for n in range(1, 20)}))
+
+
+@pytest.mark.parametrize(("dtype", "original", "decoded"), [
+    ("uint32", 2**32 - 1, 3), ("int32", -2**31, 2**31 - 1), ("uint64", 2**64 - 1, 1), ("int64", -2**63, 2**63 - 1),
+    ("int64", 2**62, 0), ("int64", 2**31, 0)])
+def test_errors_of_wide_integers(dtype, original, decoded):
+    difference = abs(original - decoded)
+    errors = Errors.between(np.array([original, 7], dtype), np.array([decoded, 7], dtype))
+    assert (errors.voxels, errors.changed, errors.maximum) == (2, 1, difference)
+    assert errors.rmse == pytest.approx(difference / 2**0.5)
+
+
+def test_constant_background_of_wide_integers():
+    voxels = np.zeros((2, 8, 8), np.uint32)
+    voxels[0, 0, 0] = 2**32 - 1
+    mask = np.zeros(voxels.shape, bool)
+    mask[1] = True
+    data = mc.compress(voxels, quality=mc.ConstantBackground(0), roi=mc.RegionOfInterest(mask))
+    assert mc.info(data)["quality"]["reached"]["max_error"] == 2**32 - 1

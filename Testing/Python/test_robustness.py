@@ -336,3 +336,18 @@ def test_reports_are_plain(tmp_path):
             json.dumps(mc.info(path))
         except mc.FormatError:
             continue
+
+
+@pytest.mark.parametrize("regions", [[0], [0, 3], 7, None])
+def test_regions_that_only_the_codec_has(regions):
+    """Without a map there is nothing to look them up in."""
+    file = fixture("neural-near-lossless")
+    codec = file.fields["codec"]
+    file.fields = {**file.fields, "codec": {**codec, "config": {**codec["config"], "regions": regions}}}
+    refusal(file)
+
+
+def test_a_scale_that_is_no_double():
+    file = fixture("raw-float32-noise")
+    file.fields = {**file.fields, "samples": {**file.fields["samples"], "scale": 10**400}}
+    assert "scale" in refusal(file)

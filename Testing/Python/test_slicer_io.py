@@ -304,6 +304,7 @@ def test_what_is_read_is_shown(logic, application, tmp_path):
     assert composite.GetBackgroundVolumeID() is None
     node = slicer.util.loadNodeFromFile(str(tmp_path / "a.mcz"), "MedCompressFile", {})
     assert composite.GetBackgroundVolumeID() == node.GetID()
+    slicer.mrmlScene.RemoveNode(composite)  # a cleared scene keeps its views
 
 
 def test_export_hardened_by_a_warp_is_not_warped_again(application, scene, tmp_path):

@@ -102,8 +102,9 @@ class Neural:
         require(all(1 <= n <= 64 for n in classes), "the number of classes")
         low = [[stream.next(1) for _ in range(n - 1)] for n in classes]
         high = [[stream.next(1) for _ in range(n - 1)] for n in classes]
-        thresholds = [list(accumulate(a + (b << 16) for a, b in zip(*pair, strict=True)))
-                      for pair in zip(low, high, strict=True)]
+        steps = [[a + (b << 16) for a, b in zip(*pair, strict=True)] for pair in zip(low, high, strict=True)]
+        require(all(step >= 0 for row in steps for step in row), "thresholds that do not ascend")
+        thresholds = [list(accumulate(row)) for row in steps]
         weights = []
         for around, n in enumerate(classes):
             rows = [[stream.next(1 + number.bit_length()) << shift if is_used(tap, around) else 0

@@ -156,7 +156,10 @@ def unpack_experts(data: bytes, neighbourhood: Neighbourhood) -> Experts:
     if counts.min() < 1 or counts.max() > MAX_CLASSES:
         raise FormatError("The file's linear experts are damaged.")
     low, high = decoder.decode(np.ones(2 * int((counts - 1).sum()), np.uint8)).astype(np.int64).reshape(2, -1)
-    steps = np.split(low + (high << 16), np.cumsum(counts - 1)[:-1])
+    steps = low + (high << 16)
+    if len(steps) and steps.min() < 0:
+        raise FormatError("The file's linear experts have thresholds that do not ascend.")
+    steps = np.split(steps, np.cumsum(counts - 1)[:-1])
     weights = []
     for count, taps in zip(counts.tolist(), places, strict=True):
         rows = np.zeros((count, n_taps), np.int64)

@@ -280,7 +280,8 @@ def weighted_sum(values: np.ndarray, terms: Terms, weights: np.ndarray, constant
         for (first, *others), weight in used:
             if others:
                 second, *others = others
-                np.add(values[begin + first:end + first], values[begin + second:end + second], out=part)
+                np.add(values[begin + first:end + first], values[begin + second:end + second], out=part,
+                       dtype=dtype)
                 for other in others:
                     part += values[begin + other:end + other]
                 part *= weight

@@ -87,7 +87,7 @@ class Quantiser:
     def dequantised(self, values: np.ndarray, step: int) -> np.ndarray:
         """What coded integers stand for, as int64 in units of 2**-`FRACTION_BITS`."""
         one, more = (point * step >> POINT_BITS for point in self.points)
-        magnitudes = np.abs(values).astype(np.int64)
+        magnitudes = np.abs(values.astype(np.int64))
         result = magnitudes * step
         result -= np.where(magnitudes > 1, more, one)
         result *= np.sign(values)
