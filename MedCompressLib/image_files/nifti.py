@@ -39,7 +39,7 @@ _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
 _TIME_UNITS = {8: ("time", "s"), 16: ("time", "ms"), 24: ("time", "us"), 32: ("frequency", "Hz"), 40: ("shift", "ppm"),
                48: ("frequency", "rad/s")}
 _COMMENT = 6
-_VECTOR_INTENT = 1007
+_VECTOR_INTENT, _INTENTS_OF_VECTORS = 1007, range(1004, 1012)  # matrices, displacements, points, colours, ...
 # ITK, and so Slicer, takes a file without orientation to have its axes along left, posterior, superior.
 _NO_ORIENTATION = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -202,7 +202,7 @@ def _sequence(header: np.ndarray, frames: int) -> SequenceAxis:
     """The frames as the header spaces them."""
     name, unit = _TIME_UNITS.get(int(header["xyzt_units"]) & 56, ("frame", ""))
     step, start = header["pixdim"][4], header["toffset"]
-    if not unit or not np.isfinite([step, start]).all() or step <= 0:
+    if not np.isfinite([step, start]).all() or step <= 0:
         return SequenceAxis.evenly_spaced("frame", "", frames, 0, 1)
     return SequenceAxis.evenly_spaced(name, unit, frames, start, step)
 
@@ -261,9 +261,9 @@ def _make_header(volume: Volume, kept: dict) -> np.ndarray:
     header["dim"] = dim
     header["datatype"] = code_of(volume.dtype, c if rgb else 1)
     header["bitpix"] = 8 * volume.dtype.itemsize * (c if rgb else 1)
-    if dim[5] > 1:
-        header["intent_code"] = _VECTOR_INTENT
     restore_fields(header, kept)
+    if dim[5] > 1 and int(header["intent_code"]) not in _INTENTS_OF_VECTORS:
+        header["intent_code"] = _VECTOR_INTENT
     _write_matrix(header, volume, kept)
     _write_sequence(header, volume.sequence)
     _write_scaling(header, kept)
@@ -293,7 +293,8 @@ def _write_matrix(header: np.ndarray, volume: Volume, kept: dict) -> None:
 
 def _write_sequence(header: np.ndarray, sequence: SequenceAxis | None) -> None:
     """Unit, start and step, where the frames are evenly spaced in a unit that NIfTI knows."""
-    units = [code for code, known in _TIME_UNITS.items() if sequence and known[1] == sequence.unit]
+    known = {**_TIME_UNITS, 0: ("frame", "")}
+    units = [code for code, (name, unit) in known.items() if sequence and unit == sequence.unit]
     if not units or len(sequence.values) < 2:
         return
     try:

@@ -61,7 +61,7 @@ def restore_fields(header: np.ndarray, kept: dict) -> None:
             header[name] = kept[name].encode("latin-1", "replace")
     for name in _NUMBERS:
         value = kept.get(name)
-        if type(value) in (int, float) and (name != "intent_code" or not header["intent_code"]):
+        if type(value) in (int, float):
             try:
                 header[name] = value
             except (OverflowError, ValueError):

@@ -655,3 +655,22 @@ def test_impossible_skips(tmp_path, skips):
     write_nrrd(tmp_path / "a.nrrd", SMALL_HEADER + f"encoding: raw\n{skips}", SMALL.tobytes())
     with pytest.raises(FormatError, match="impossible"):
         read_image(tmp_path / "a.nrrd")
+
+
+def test_nifti_keeps_steps_without_a_unit_and_intents_of_vectors(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    frames = nibabel.Nifti1Image(random_voxels((2, 3, 4, 5), "int16").T, np.eye(4))
+    frames.header.set_zooms((1, 1, 1, 2.5))
+    frames.header.set_xyzt_units("mm", None)
+    nibabel.save(frames, tmp_path / "a.nii")
+    volume = read_image(tmp_path / "a.nii")
+    assert volume.sequence == SequenceAxis("frame", "", ["0", "2.5"])
+    write_image(tmp_path / "b.nii", volume)
+    assert nibabel.load(tmp_path / "b.nii").header.get_zooms()[3] == 2.5
+    assert without_metadata(read_image(tmp_path / "b.nii")).equals(without_metadata(volume))
+    for code in (1005, 1006, 2):
+        vectors = nibabel.Nifti1Image(np.zeros((5, 4, 3, 1, 3), np.float32), np.eye(4))
+        vectors.header["intent_code"] = code
+        nibabel.save(vectors, tmp_path / "c.nii")
+        write_image(tmp_path / "d.nii", read_image(tmp_path / "c.nii"))
+        assert nibabel.load(tmp_path / "d.nii").header["intent_code"] == (code if code > 1000 else 1007)
