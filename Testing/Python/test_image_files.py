@@ -672,5 +672,5 @@ def test_nifti_keeps_steps_without_a_unit_and_intents_of_vectors(tmp_path):
         vectors = nibabel.Nifti1Image(np.zeros((5, 4, 3, 1, 3), np.float32), np.eye(4))
         vectors.header["intent_code"] = code
         nibabel.save(vectors, tmp_path / "c.nii")
-        write_image(tmp_path / "d.nii", read_image(tmp_path / "c.nii"))
+        write_image(tmp_path / "d.nii", read_image(tmp_path / "c.nii"), overwrite=True)
         assert nibabel.load(tmp_path / "d.nii").header["intent_code"] == (code if code > 1000 else 1007)
