@@ -102,7 +102,8 @@ def markLossy(node, info):
         text = f"{quality['kind']}, allowed error {quality['max_error']}"
     if quality.get("regions"):
         text += ", regions " + " ".join(map(str, quality["regions"]))
-    for marked in {node, frameOf(node), *framesOf(node)}:
+    # What shows a frame comes last: it becomes a copy of the frame whenever that is modified.
+    for marked in (*framesOf(node), node, frameOf(node)):
         for name, value in {"codec": info["codec"], "preset": info["preset"], "quality": text,
                             "ratio": f"{info['ratio']:.4f}", "maxError": str(quality["reached"]["max_error"])}.items():
             marked.SetAttribute("MedCompress." + name, value)
