@@ -48,10 +48,11 @@ class MethodSection:
             else _("Uses the codec wavelet, which meets a target ratio."))
         ui.presetDescriptionLabel.text = sentence[:1].upper() + sentence[1:]
 
-    def use(self, preset, model):
+    @staticmethod
+    def use(parameters, preset, model):
         """Choose a model of the user."""
-        with slicer.util.NodeModify(self._parameters):
-            self._parameters.codec, self._parameters.preset, self._parameters.model = MODEL_CODEC, preset, model
+        with slicer.util.NodeModify(parameters):
+            parameters.codec, parameters.preset, parameters.model = MODEL_CODEC, preset, model
 
     def _onCodecChanged(self, index=0):
         """The user chose a codec: its default preset is selected."""

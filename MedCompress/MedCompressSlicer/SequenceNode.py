@@ -61,6 +61,17 @@ def frameOf(node):
     return _proxyOf(node) or node.GetNthDataNode(0)
 
 
+def showSameFrame(sequence, other):
+    """Let the browser of another sequence show the frame that `frameOf` gives of the first; nothing for other nodes."""
+    if not (isSequence(sequence) and isSequence(other)):
+        return
+    logic = slicer.modules.sequences.logic()
+    browser, otherBrowser = (logic.GetFirstBrowserNodeForSequenceNode(node) for node in (sequence, other))
+    if otherBrowser is not None:
+        otherBrowser.SetSelectedItemNumber(browser.GetSelectedItemNumber() if browser is not None else 0)
+        logic.UpdateProxyNodesFromSequences(otherBrowser)
+
+
 def sequenceOf(volumeNode):
     """The sequence node of which a volume node shows a frame, or None."""
     if volumeNode is None or volumeNode.GetScene() is not slicer.mrmlScene:

@@ -22,7 +22,7 @@ from .ParameterNode import MedCompressParameterNode
 from .QualitySection import QualitySection
 from .ReportTable import fillReportTable, reportTable, showReport
 from .RestoredNode import showInSliceViews
-from .SequenceNode import frameOf, refusalOf
+from .SequenceNode import frameOf, refusalOf, showSameFrame
 from .TrainingSection import TrainingSection
 
 
@@ -182,7 +182,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _comparable(self):
         """The last compressed node and what was restored of it, if both are still in the scene; or None."""
         nodes = [reference.Get() for reference in self._compared or ()]
-        return [frameOf(node) for node in nodes] if nodes and all(
+        return nodes if nodes and all(
             node is not None and node.GetScene() is slicer.mrmlScene for node in nodes) else None
 
     # Work --------------------------------------------------------------------------------------------------------
@@ -275,7 +275,9 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show original, restored volume and their difference."""
         with slicer.util.tryWithErrorDisplay(_("The volumes could not be compared."), waitCursor=True):
             if self._comparable():
-                self.logic.compare(*self._comparable())
+                original, restored = self._comparable()
+                showSameFrame(original, restored)
+                self.logic.compare(frameOf(original), frameOf(restored))
 
     def onTrainButton(self, checked=False) -> None:
         """Train a model on the checked volumes, and choose it."""
@@ -288,6 +290,6 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                     training.volumes, training.path, training.preset, **callbacks), self._onTrained)
 
     def _onTrained(self, job):
-        if self._parameterNode:
-            self._method.use(job.preset, job.path)
+        # Another module may be open by now, and nothing observed.
+        self._method.use(self._parameterNode or self.logic.getParameterNode(), job.preset, job.path)
         return job.summary()

@@ -63,6 +63,19 @@ def test_train_and_use_it(quick, tmp_path):
     assert (tmp_path / "third.mcz").read_bytes() == expected, "the model was used"
 
 
+def test_trained_while_another_module_is_open(quick, tmp_path):
+    panel, ui = quick, quick.ui
+    check(panel, addScan("First", 0), addScan("Second", 1))
+    choose(ui.trainingPresetComboBox, "fast")
+    ui.trainedModelPathLineEdit.currentPath = str(tmp_path / "site.mcmodel")
+    ui.trainButton.click()
+    panel.exit()
+    waitForJob(panel)
+    panel.enter()
+    assert (ui.codecComboBox.currentText, ui.presetComboBox.currentText) == ("neural", "fast")
+    assert ui.modelPathLineEdit.currentPath == str(tmp_path / "site.mcmodel")
+
+
 def test_train_says_why_it_is_disabled(panel, tmp_path):
     import slicer
 

@@ -417,3 +417,22 @@ def test_segment_editor_gets_no_volume_of_the_same_id(panel, monkeypatch):
                         raising=False)
     panel.ui.editSegmentationButton.click()
     assert editor.GetSegmentationNode() is not None and editor.GetSourceVolumeNode() is None
+
+
+def test_comparison_of_sequences_shows_the_same_frame(panel):
+    import slicer
+    from test_slicer_sequences import addSequence, randomFrames
+
+    sequence = addSequence(randomFrames(4, shape=(4, 20, 20)))
+    logic = slicer.modules.sequences.logic()
+    browser = logic.GetFirstBrowserNodeForSequenceNode(sequence)
+    browser.SetSelectedItemNumber(2)
+    logic.UpdateProxyNodesFromSequences(browser)
+    panel._parameterNode.inputVolume = sequence
+    panel._parameterNode.codec = "raw"
+    panel.ui.applyButton.click()
+    waitForJob(panel)
+    panel.ui.compareButton.click()
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    [difference] = [node for node in volumes if " minus " in node.GetName()]
+    assert not slicer.util.arrayFromVolume(difference).any()
