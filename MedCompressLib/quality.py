@@ -15,7 +15,7 @@ MAX_REGIONS = 16
 
 @dataclass(frozen=True)
 class NearLossless:
-    """No voxel is off by more than `max_error` stored units; padding values stay exact.
+    """No voxel is off by more than `max_error` stored units; a lone extreme value, as padding often is, stays exact.
 
     Parameters
     ----------

@@ -123,7 +123,9 @@ def _sequence(frames: list[Frame], stacks: list[list[int]]) -> tuple[list[int], 
     """Split images at the same positions into volumes, by the first index that tells all of them apart."""
     count = len(stacks[0])
     for name, index_name, unit in FRAME_INDICES:
-        values = [sorted(frames[image].indices.get(name, np.nan) for image in stack) for stack in stacks]
+        if not all(name in frame.indices for frame in frames):
+            continue
+        values = [sorted(frames[image].indices[name] for image in stack) for stack in stacks]
         if len(set(values[0])) == count and all(one == values[0] for one in values):
             ordered = [sorted(stack, key=lambda image, name=name: frames[image].indices[name]) for stack in stacks]
             texts = [repr(value).removesuffix(".0") for value in values[0]]

@@ -18,6 +18,7 @@ from .loss import Loss, mark_lossy
 from .syntaxes import set_pixels, uid_of
 
 _OVERLAY_BIT_POSITION = 0x0102
+_SAME_GEOMETRY = 1e-3     # mm
 
 
 def export_series(volume: Volume, folder: str | os.PathLike, syntax: str = "explicit",
@@ -116,15 +117,23 @@ def _after(volume: Volume, source: str | os.PathLike | Iterable[Path], loss: Los
     files = files_in(Path(source)) if isinstance(source, (str, os.PathLike)) else list(source)
     wanted = volume.metadata.get("DICOM", {}).get("SeriesInstanceUID")
     uids = [one.uid for one in scan(files)[0]]
-    original = read_files(files, where, wanted if wanted in uids else None)
+    if wanted and wanted not in uids:
+        raise UnsupportedError(f"The volume came from the series {wanted}, which is not in {where}; give that series.")
+    original = read_files(files, where, wanted)
     if volume.shape != original.shape or volume.axes != original.axes:
         raise UnsupportedError(f"The volume has the shape {volume.shape} and its source {original.shape}; give the "
                                "series that it came from.")
+    if not np.allclose(volume.ijk_to_ras, original.ijk_to_ras, rtol=0, atol=_SAME_GEOMETRY):
+        raise UnsupportedError("The volume lies elsewhere than its source, whose headers would put it back; export it "
+                               "without a source.")
     if loss is None and not np.array_equal(volume.voxels, original.voxels):
         raise UnsupportedError("The voxels differ from those of the source; say how (a Loss), because a lossy image "
                                "must tell that it is one.")
     identity = original.metadata["DICOM"]
     stored = _stored(volume, identity["rescale"])
+    if not all(identity["instanceUIDs"]) or len(set(identity["instanceUIDs"])) < len(identity["instanceUIDs"]):
+        raise UnsupportedError(f"Images in {where} have no SOP Instance UID of their own, so that their headers cannot "
+                               "be told apart; export the volume without a source.")
     frames = identity.get("frames") or [[number, 1] for number in range(len(stored))]
     by_uid = {}
     for file in files:

@@ -70,10 +70,9 @@ class Loss:
             return cls(ratio, f"Quantised wavelet coefficients: stored values are off by {reached['rmse']:.4g} (root "
                               f"mean square), at most by {reached['max_error']:.6g}.{inside}")
         if not parts:
-            return cls(ratio, f"Near-lossless: no stored value is off by more than {quality['max_error']}; padding is "
-                              "exact.")
+            return cls(ratio, f"Near-lossless: no stored value is off by more than {quality['max_error']}.")
         return cls(ratio, f"Region of interest compression: stored values are {parts[0]} in {named}, "
-                          f"{', '.join(parts[1:]) or parts[0]} elsewhere; padding is exact.")
+                          f"{', '.join(parts[1:]) or parts[0]} elsewhere.")
 
 
 def mark_lossy(dataset, loss: Loss, uids: dict[str, str]) -> None:

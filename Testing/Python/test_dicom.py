@@ -179,6 +179,17 @@ def test_instance_numbers_tell_frames_apart(tmp_path, number):
     assert np.array_equal(volume.voxels, arrays) and volume.sequence.values == ["0", "1", "2"]
 
 
+def test_an_index_that_some_images_lack_is_none(tmp_path):
+    """Of a diffusion series, images without weighting often have no b-value."""
+    arrays = np.array([[pixels(10 * t + k) for k in range(2)] for t in range(2)])
+    for t, value in enumerate((None, 1000.0)):
+        for k in range(2):
+            save(image(arrays[t, k], ImagePositionPatient=[0, 0, k], InstanceNumber=2 * t + k, DiffusionBValue=value),
+                 tmp_path / f"{9 - t}_{k}.dcm")
+    volume = read_series(tmp_path)
+    assert np.array_equal(volume.voxels, arrays) and volume.sequence.values == ["0", "1"]
+
+
 def test_frames_that_nothing_tells_apart_are_refused(tmp_path):
     for index, k in enumerate((0, 0, 1, 1)):
         save(image(ImagePositionPatient=[0, 0, k]), tmp_path / f"{index}.dcm")

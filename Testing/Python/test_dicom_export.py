@@ -206,6 +206,21 @@ class TestLossy:
             export_series(mc.Volume(volume.voxels[:2]), tmp_path / "out", source=tilt, loss=LOSS)
         with pytest.raises(mc.UnsupportedError, match="transfer syntax"):
             export_series(volume, tmp_path / "out", "jpeg", tilt, LOSS)
+        moved = volume.ijk_to_ras.copy()
+        moved[2, 3] += 1
+        with pytest.raises(mc.UnsupportedError, match="lies elsewhere"):
+            export_series(mc.Volume(volume.voxels, moved), tmp_path / "out", source=tilt, loss=LOSS)
+        other = {"DICOM": {**volume.metadata["DICOM"], "SeriesInstanceUID": "1.2.3"}}
+        with pytest.raises(mc.UnsupportedError, match=r"came from the series 1\.2\.3"):
+            export_series(mc.Volume(volume.voxels, volume.ijk_to_ras, metadata=other), tmp_path / "out", source=tilt,
+                          loss=LOSS)
+        (tmp_path / "nameless").mkdir()
+        for path in tilt.iterdir():
+            dataset = pydicom.dcmread(path)
+            del dataset.SOPInstanceUID
+            dataset.save_as(tmp_path / "nameless" / path.name)
+        with pytest.raises(mc.UnsupportedError, match="no SOP Instance UID"):
+            export_series(volume, tmp_path / "out", source=tmp_path / "nameless", loss=LOSS)
         (tmp_path / "mg").mkdir()
         for path in tilt.iterdir():
             dataset = pydicom.dcmread(path)
