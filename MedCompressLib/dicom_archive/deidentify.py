@@ -8,6 +8,9 @@ from pathlib import Path
 from ..dicom.folder import COPY, scan
 from ..errors import FormatError, UnsupportedError
 
+# Of the file's group 2: what the file is, and which software wrote it; senders and private information go.
+_KEPT_OF_FILE = (0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010, 0x00020012, 0x00020013)
+_OVERLAY_BIT_POSITION = 0x0102
 _METHOD = "Basic Application Confidentiality Profile, dicom-anonymizer"
 
 
@@ -16,7 +19,7 @@ def deidentified(paths: list[Path], folder: Path) -> dict[str, Path]:
 
     UIDs are replaced by others, equal ones by equal ones; dates are replaced, private elements removed, and the files
     get new names, because names often tell the patient's. What is burned into the pixels stays: images that say of
-    themselves that it is there are refused.
+    themselves that it is there, or have an overlay in unused bits of their pixels, are refused.
 
     Parameters
     ----------
@@ -54,11 +57,18 @@ def deidentified(paths: list[Path], folder: Path) -> dict[str, Path]:
         if str(dataset.get("BurnedInAnnotation") or "").upper() == "YES":
             raise UnsupportedError(f"{path.name} has annotations burned into its image, which cannot be removed here; "
                                    "remove them first.")
+        if any(element.tag.group & 0xFF01 == 0x6000 and element.tag.element == _OVERLAY_BIT_POSITION and element.value
+               for element in dataset):
+            raise UnsupportedError(f"{path.name} has an overlay in the unused bits of its image, which cannot be "
+                                   "removed here; remove it first.")
         dataset.preamble = bytes(128)  # anything may stand there
         _clean(dataset, anonymize_dataset)
         dataset.PatientIdentityRemoved, dataset.DeidentificationMethod = "YES", _METHOD[:64]
         if getattr(dataset, "file_meta", None) is not None and "SOPInstanceUID" in dataset:
             dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        for element in list(getattr(dataset, "file_meta", None) or ()):
+            if element.tag not in _KEPT_OF_FILE:
+                del dataset.file_meta[element.tag]
         name = f"{number:0{max(4, len(str(len(paths))))}}.dcm"
         dataset.save_as(folder / name)
         files[name] = folder / name

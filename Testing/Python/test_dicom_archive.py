@@ -337,6 +337,14 @@ class TestFolder:
         assert seen == sorted(seen) and seen[-1] == 1.0
 
 
+def with_overlay(data):
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    dataset.add_new((0x6000, 0x0102), "US", 12)
+    written = io.BytesIO()
+    dataset.save_as(written)
+    return written.getvalue()
+
+
 class TestDeidentified:
     def test_nothing_identifies_the_patient(self, tmp_path):
         pytest.importorskip("dicomanonymizer")
@@ -345,19 +353,26 @@ class TestDeidentified:
         files = {f"Some_One_{n}.dcm": image(n, ReferencedImageSequence=[item], PatientBirthDate="19700101",
                                             InstitutionName="Clinic of Someone") for n in range(3)}
         folder = folder_of(tmp_path / "files", files)
+        dataset = pydicom.dcmread(folder / "Some_One_0.dcm")
+        dataset.file_meta.SourceApplicationEntityTitle = "SOME_CLINIC"
+        dataset.file_meta.PrivateInformationCreatorUID = "1.2.3.4.105"
+        dataset.file_meta.PrivateInformation = b"Some^One"
+        dataset.save_as(folder / "Some_One_0.dcm")
+        files["Some_One_0.dcm"] = (folder / "Some_One_0.dcm").read_bytes()
         mc.pack(folder, tmp_path / "a.mcz", codec=CODEC, deidentify=True)
         mc.unpack(tmp_path / "a.mcz", tmp_path / "again")
         out = contents(tmp_path / "again")
         assert len(out) == 3 and contents(folder) == files
         for name, data in out.items():
             assert "Some" not in name
-            for secret in (b"Some", b"secret", b"19700101", b"1.2.3.4.10", b"1.2.3\0"):
+            for secret in (b"Some", b"SOME", b"secret", b"19700101", b"1.2.3.4.10", b"1.2.3\0"):
                 assert secret not in data, secret
         assert pydicom.dcmread(io.BytesIO(data)).PatientIdentityRemoved == "YES"
         assert np.array_equal(mc.read(tmp_path / "a.mcz").voxels, mc.read(folder).voxels)
 
     @pytest.mark.parametrize(("name", "data", "reason"), [("notes.txt", b"Some One", r"notes\.txt cannot be de-ident"),
-                                                          ("b.dcm", image(2, BurnedInAnnotation="YES"), "burned")])
+                                                          ("b.dcm", image(2, BurnedInAnnotation="YES"), "burned"),
+                                                          ("c.dcm", with_overlay(image(2)), "overlay")])
     def test_refused_where_it_cannot_be_done(self, tmp_path, name, data, reason):
         pytest.importorskip("dicomanonymizer")
         folder = folder_of(tmp_path / "files", {"a.dcm": image(1), name: data})
