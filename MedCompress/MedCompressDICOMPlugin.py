@@ -19,7 +19,9 @@ try:
 except ImportError:  # run from a source checkout, where the library is beside this module's folder
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from MedCompressSlicer.DicomExport import MAX_ERROR_TAG, SYNTAX_TAG, SYNTAXES, exportItem, offeredFor
+from MedCompressSlicer.DicomExport import MAX_ERROR_TAG, SYNTAX_TAG, exportItem, offeredFor
+
+from MedCompressLib.dicom_export import SYNTAXES
 
 
 class MedCompressDICOMPluginClass(DICOMPlugin):
@@ -46,7 +48,7 @@ class MedCompressDICOMPluginClass(DICOMPlugin):
         exportable.subjectHierarchyItemID = subjectHierarchyItemID
         exportable.pluginClass = self.__module__
         exportable.confidence = 0.3  # below Slicer's own plug-in, which stays the default
-        for tag, value in {**tags, SYNTAX_TAG: SYNTAXES[0], MAX_ERROR_TAG: "0"}.items():
+        for tag, value in {**tags, SYNTAX_TAG: "explicit", MAX_ERROR_TAG: "0"}.items():
             exportable.setTag(tag, value)
         return [exportable]
 

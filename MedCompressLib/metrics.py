@@ -40,16 +40,13 @@ class Errors:
             difference = decoded.astype(np.float64) - original.astype(np.float64)
             return cls(difference.size, int(np.count_nonzero(difference)), float(np.abs(difference).max()),
                        float((difference * difference).sum()), float(original.min()), float(original.max()))
-        low, high = int(original.min()), int(original.max())
-        if max(high, int(decoded.max())) - min(low, int(decoded.min())) < 1 << 31:
-            difference = decoded.astype(np.int64) - original.astype(np.int64)
-            return cls(difference.size, int(np.count_nonzero(difference)), int(np.abs(difference).max()),
-                       int((difference * difference).sum()), low, high)
-        unsigned = f"u{original.dtype.itemsize}"     # in which magnitudes of any two values fit
+        unsigned = f"u{original.dtype.itemsize}"     # in which the difference of any two values fits
         larger, smaller = (choose(decoded, original).view(unsigned) for choose in (np.maximum, np.minimum))
         difference = larger - smaller
-        return cls(difference.size, int(np.count_nonzero(difference)), int(difference.max()),
-                   float((difference.astype(np.float64)**2).sum()), low, high)
+        maximum = int(difference.max())
+        wide = difference.astype(np.int64 if maximum < 1 << 31 else np.float64)
+        return cls(difference.size, int(np.count_nonzero(difference)), maximum, (wide * wide).sum().item(),
+                   int(original.min()), int(original.max()))
 
     def add(self, other: Errors) -> None:
         """Take in another part of the same volume."""

@@ -8,14 +8,13 @@ from slicer.i18n import tr as _
 
 import MedCompressLib as mc
 from MedCompressLib.dicom import read_files
-from MedCompressLib.dicom_export import Loss, export_series
+from MedCompressLib.dicom.geometry import same_geometry
+from MedCompressLib.dicom_export import SYNTAXES, Loss, export_series
 
 from .DicomNode import INSTANCE_UIDS
 from .VolumeNode import refusal, volumeFromNode
 
 SYNTAX_TAG, MAX_ERROR_TAG = "TransferSyntax", "MaxError"
-SYNTAXES = ("explicit", "jpeg-ls", "jpeg-2000", "htj2k", "rle")
-_SAME_GEOMETRY = 1e-3     # mm
 _MODALITIES = ("CT", "MR", "OT")
 _TAGS = {"SeriesDescription": "No series description", "Modality": "CT", "SeriesNumber": "301"}
 _ELEMENTS = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDescription",
@@ -73,7 +72,7 @@ def isUnchanged(volume, files) -> bool:
     except mc.MedCompressError:
         return False
     return (volume.shape == original.shape and np.array_equal(volume.voxels, original.voxels)
-            and np.allclose(volume.ijk_to_ras, original.ijk_to_ras, rtol=0, atol=_SAME_GEOMETRY))
+            and same_geometry(volume.ijk_to_ras, original.ijk_to_ras))
 
 
 def withLoss(volume, text):

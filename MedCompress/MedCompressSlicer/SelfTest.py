@@ -1,7 +1,7 @@
 """`MedCompressTest`: run by the Self Tests module, by "Reload and Test", and by ctest as py_MedCompress."""
 
-import importlib.util
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ class MedCompressTest(ScriptedLoadableModuleTest):
     """Needs seconds, no network and no data."""
 
     def setUp(self):
-        if importlib.util.find_spec("constriction") is None:  # Slicer installs nothing while it tests
+        if find_spec("constriction") is None:  # Slicer installs nothing while it tests
             self.skipTest("The Python package constriction is missing.")
         slicer.mrmlScene.Clear()
         self.logic = MedCompressLogic()

@@ -16,6 +16,11 @@ _TOLERANCE = 0.01
 _WHAT_TO_DO = "put the images that belong together into a folder of their own"
 
 
+def same_geometry(matrix: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two IJK-to-RAS matrices are the same but for what the rounding of numbers in headers makes of them."""
+    return np.allclose(matrix, other, rtol=0, atol=_SAME_POSITION)
+
+
 def arrange(frames: list[Frame]) -> tuple[list[int], SequenceAxis | None]:
     """Order of the images: by position along the slice normal, after time if each position has several.
 

@@ -24,6 +24,14 @@ _MULTI_FRAME_CAPTURES = {(1, 8): "1.2.840.10008.5.1.4.1.1.7.2", (1, 16): "1.2.84
 _IMAGE_PIXEL_MODULE = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
                        "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames", "PixelData")
 
+_OVERLAY_BIT_POSITION = 0x0102     # in the groups 6000, 6002, ... 60FE
+
+
+def has_overlay_in_pixels(dataset) -> bool:
+    """Whether unused bits of the samples hold an overlay."""
+    return any(element.tag.group & 0xFF01 == 0x6000 and element.tag.element == _OVERLAY_BIT_POSITION and element.value
+               for element in dataset)
+
 
 def decode_file(dataset, path: Path) -> tuple[np.ndarray, dict]:
     """Samples of all frames of a file, (frames, rows, columns) or (frames, rows, columns, 3) for colours.

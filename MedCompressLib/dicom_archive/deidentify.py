@@ -6,11 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..dicom.folder import COPY, scan
+from ..dicom.pixels import has_overlay_in_pixels
 from ..errors import FormatError, UnsupportedError
 
 # Of the file's group 2: what the file is, and which software wrote it; senders and private information go.
-_KEPT_OF_FILE = (0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010, 0x00020012, 0x00020013)
-_OVERLAY_BIT_POSITION = 0x0102
+_KEPT_OF_FILE = {0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010, 0x00020012, 0x00020013}
 _METHOD = "Basic Application Confidentiality Profile, dicom-anonymizer"
 
 
@@ -57,18 +57,17 @@ def deidentified(paths: list[Path], folder: Path) -> dict[str, Path]:
         if str(dataset.get("BurnedInAnnotation") or "").upper() == "YES":
             raise UnsupportedError(f"{path.name} has annotations burned into its image, which cannot be removed here; "
                                    "remove them first.")
-        if any(element.tag.group & 0xFF01 == 0x6000 and element.tag.element == _OVERLAY_BIT_POSITION and element.value
-               for element in dataset):
+        if has_overlay_in_pixels(dataset):
             raise UnsupportedError(f"{path.name} has an overlay in the unused bits of its image, which cannot be "
                                    "removed here; remove it first.")
         dataset.preamble = bytes(128)  # anything may stand there
         _clean(dataset, anonymize_dataset)
         dataset.PatientIdentityRemoved, dataset.DeidentificationMethod = "YES", _METHOD[:64]
-        if getattr(dataset, "file_meta", None) is not None and "SOPInstanceUID" in dataset:
-            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        for element in list(getattr(dataset, "file_meta", None) or ()):
-            if element.tag not in _KEPT_OF_FILE:
-                del dataset.file_meta[element.tag]
+        if getattr(dataset, "file_meta", None) is not None:
+            for tag in set(dataset.file_meta.keys()) - _KEPT_OF_FILE:
+                del dataset.file_meta[tag]
+            if "SOPInstanceUID" in dataset:
+                dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         name = f"{number:0{max(4, len(str(len(paths))))}}.dcm"
         dataset.save_as(folder / name)
         files[name] = folder / name

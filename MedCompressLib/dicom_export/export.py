@@ -10,15 +10,14 @@ import numpy as np
 
 from ..dicom import read_files
 from ..dicom.folder import files_in, scan
+from ..dicom.geometry import same_geometry
+from ..dicom.pixels import has_overlay_in_pixels
 from ..errors import UnsupportedError
 from ..replacing import replacing_files
 from ..volume import Volume
 from .fresh import fresh_datasets
 from .loss import Loss, mark_lossy
 from .syntaxes import set_pixels, uid_of
-
-_OVERLAY_BIT_POSITION = 0x0102
-_SAME_GEOMETRY = 1e-3     # mm
 
 
 def export_series(volume: Volume, folder: str | os.PathLike, syntax: str = "explicit",
@@ -123,7 +122,7 @@ def _after(volume: Volume, source: str | os.PathLike | Iterable[Path], loss: Los
     if volume.shape != original.shape or volume.axes != original.axes:
         raise UnsupportedError(f"The volume has the shape {volume.shape} and its source {original.shape}; give the "
                                "series that it came from.")
-    if not np.allclose(volume.ijk_to_ras, original.ijk_to_ras, rtol=0, atol=_SAME_GEOMETRY):
+    if not same_geometry(volume.ijk_to_ras, original.ijk_to_ras):
         raise UnsupportedError("The volume lies elsewhere than its source, whose headers would put it back; export it "
                                "without a source.")
     if loss is None and not np.array_equal(volume.voxels, original.voxels):
@@ -177,8 +176,7 @@ def _prepare(dataset, samples: np.ndarray) -> None:
     if getattr(dataset, "file_meta", None) is None or "SOPClassUID" not in dataset:
         raise UnsupportedError("The source is no complete DICOM file (it has no SOP Class UID or no file header), so "
                                "no PACS would take it.")
-    if any(element.tag.group & 0xFF01 == 0x6000 and element.tag.element == _OVERLAY_BIT_POSITION and element.value
-           for element in dataset):
+    if has_overlay_in_pixels(dataset):
         raise UnsupportedError("The source has overlays in the unused bits of its images, which would be lost; archive "
                                "the series instead, or remove the overlays first.")
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":

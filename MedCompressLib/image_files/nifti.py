@@ -36,8 +36,8 @@ from .plain import pieces
 from .streams import check_declared_size, damage_reported, opened, read_into, skip, write_gzip, write_raw
 
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
-_TIME_UNITS = {8: ("time", "s"), 16: ("time", "ms"), 24: ("time", "us"), 32: ("frequency", "Hz"), 40: ("shift", "ppm"),
-               48: ("frequency", "rad/s")}
+_TIME_UNITS = {0: ("frame", ""), 8: ("time", "s"), 16: ("time", "ms"), 24: ("time", "us"), 32: ("frequency", "Hz"),
+               40: ("shift", "ppm"), 48: ("frequency", "rad/s")}
 _COMMENT = 6
 _VECTOR_INTENT, _INTENTS_OF_VECTORS = 1007, range(1004, 1012)  # matrices, displacements, points, colours, ...
 # ITK, and so Slicer, takes a file without orientation to have its axes along left, posterior, superior.
@@ -200,7 +200,7 @@ def _matrix(header: np.ndarray) -> tuple[np.ndarray, str]:
 
 def _sequence(header: np.ndarray, frames: int) -> SequenceAxis:
     """The frames as the header spaces them."""
-    name, unit = _TIME_UNITS.get(int(header["xyzt_units"]) & 56, ("frame", ""))
+    name, unit = _TIME_UNITS.get(int(header["xyzt_units"]) & 56, _TIME_UNITS[0])
     step, start = header["pixdim"][4], header["toffset"]
     if not np.isfinite([step, start]).all() or step <= 0:
         return SequenceAxis.evenly_spaced("frame", "", frames, 0, 1)
@@ -293,8 +293,7 @@ def _write_matrix(header: np.ndarray, volume: Volume, kept: dict) -> None:
 
 def _write_sequence(header: np.ndarray, sequence: SequenceAxis | None) -> None:
     """Unit, start and step, where the frames are evenly spaced in a unit that NIfTI knows."""
-    known = {**_TIME_UNITS, 0: ("frame", "")}
-    units = [code for code, (name, unit) in known.items() if sequence and unit == sequence.unit]
+    units = [code for code, (_, unit) in _TIME_UNITS.items() if sequence and unit == sequence.unit]
     if not units or len(sequence.values) < 2:
         return
     try:

@@ -1,6 +1,5 @@
 """The `.mcz` file: bytes where FORMAT.md says, checksums, and refusal of everything that is not a valid file."""
 
-import hashlib
 import io
 import json
 import math
@@ -14,14 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import surgery
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from stopwatch import least_seconds
 
 import MedCompressLib as mc
-from MedCompressLib import checksum, header
+from MedCompressLib import header
 from MedCompressLib.container import METADATA_LIMIT, START_LENGTH, Reader
-from MedCompressLib.slabs import SLAB_VOXELS, SMALL_VOLUME_VOXELS, SlabGrid, SlabSequence, ordered_map
 
 MATRIX = np.array([[-0.7, 0.1, 0.3, -101.25], [0.2, 0.8, -0.1, 33.3], [0.05, -0.2, 2.5, 1e-7], [0, 0, 0, 1]])
 
@@ -52,53 +48,7 @@ def refused(data: bytes, reason: str) -> None:
     assert not report.ok and any(re.search(reason, problem) for problem in report.problems)
 
 
-class TestCrc32c:
-    @pytest.mark.parametrize(("message", "crc"), [
-        (b"", 0), (b"123456789", 0xE3069283), (bytes(32), 0x8A9136AA), (b"\xff" * 32, 0x62A8AB43),
-        (bytes(range(32)), 0x46DD794E), (bytes(range(31, -1, -1)), 0x113FDB5C)])
-    def test_vectors_of_rfc_3720(self, message, crc):
-        assert checksum.crc32c(message) == crc
-        assert surgery.crc32c(message) == crc
-
-    def test_every_short_length(self):
-        message = np.random.default_rng(1).bytes(300)
-        for length in range(300):
-            assert checksum.crc32c(message[:length]) == surgery.crc32c(message[:length])
-
-    @pytest.mark.parametrize("length", [27103, 27104, 27105, 27108, 27109, 52276, 52277, 52281, 200_001])
-    def test_around_the_fold(self, length):
-        message = np.random.default_rng(length).bytes(length)
-        assert checksum.crc32c(message) == surgery.crc32c(message)
-
-    def test_views(self):
-        message = bytearray(range(256))
-        assert checksum.crc32c(memoryview(message)[3:99]) == surgery.crc32c(bytes(message[3:99]))
-
-    def test_sparse_polynomial_is_a_multiple(self):
-        def power(exponent):
-            remainder = 1
-            for _ in range(exponent):
-                remainder <<= 1
-                remainder ^= 0x11EDC6F41 if remainder >> 32 else 0
-            return remainder
-
-        assert power(checksum._DEGREE) ^ power(checksum._LOWER[0]) ^ power(checksum._LOWER[1]) == 1
-
-    def test_speed(self):
-        message = bytes(16 << 20)
-        # 100 MB/s, ten times less than on an idle machine
-        assert least_seconds(lambda: checksum.crc32c(message)) < 0.16
-
-
 class TestDigest:
-    def test_definition(self):
-        voxels = np.arange(2 * 3 * 4 * 5, dtype=">i2").reshape(2, 3, 4, 5)
-        outer = hashlib.sha256()
-        for f in range(2):
-            for k in range(3):
-                outer.update(hashlib.sha256(voxels[f, k].astype("<i2").tobytes()).digest())
-        assert checksum.combined_digest(checksum.slice_digests(voxels)) == outer.digest()
-
     def test_does_not_depend_on_slabs_or_codec(self, volume, data, monkeypatch):
         monkeypatch.setattr("MedCompressLib.slabs.SMALL_VOLUME_VOXELS", 0)
         monkeypatch.setattr("MedCompressLib.slabs.SLAB_VOXELS", 18 * 20 * 3)
@@ -106,80 +56,6 @@ class TestDigest:
         assert mc.info(other)["slabs"]["slices"] == 3 != mc.info(data)["slabs"]["slices"]
         assert mc.info(other)["voxel_sha256"] == mc.info(data)["voxel_sha256"]
         assert mc.info(data)["voxel_sha256"] == surgery.digest(volume.as_frames()).hex()
-
-
-class TestGrid:
-    @settings(deadline=None, derandomize=True)
-    @given(st.tuples(st.integers(1, 400), st.integers(1, 3000), st.integers(1, 6000), st.integers(1, 6000)),
-           st.integers(1, 64))
-    def test_bounds(self, shape, preferred):
-        grid = SlabGrid.choose(shape, preferred)
-        plane = shape[2] * shape[3]
-        assert 1 <= grid.frames <= shape[0] and 1 <= grid.slices <= shape[1]
-        slices = grid.frames * grid.slices
-        assert slices == 1 or slices * plane <= SLAB_VOXELS
-        if math.prod(shape) <= SMALL_VOLUME_VOXELS:
-            assert len(grid) == 1
-        elif plane * preferred <= SLAB_VOXELS:
-            assert grid.slices >= min(shape[1], -(-preferred // 2))
-
-    @settings(deadline=None, derandomize=True)
-    @given(st.data(), st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 3), st.integers(1, 3)))
-    def test_slabs_tile_the_volume(self, data, shape):
-        grid = SlabGrid(shape, data.draw(st.integers(1, shape[0])), data.draw(st.integers(1, shape[1])))
-        seen = np.zeros(shape, int)
-        for number in range(len(grid)):
-            seen[grid.ranges(number)] += 1
-            assert seen[grid.ranges(number)].shape == grid.slab_shape(number)
-        assert (seen == 1).all()
-        start = data.draw(st.integers(0, shape[1] - 1))
-        stop = data.draw(st.integers(start + 1, shape[1]))
-        wanted = [number for number in range(len(grid))
-                  if grid.ranges(number)[1].start < stop and grid.ranges(number)[1].stop > start]
-        assert grid.touching(start, stop) == wanted
-
-    @pytest.mark.parametrize(("shape", "frames", "slices", "count"), [
-        ((1, 96, 512, 512), 1, 16, 6), ((1, 83, 512, 512), 1, 17, 5), ((1, 17, 512, 512), 1, 17, 1),
-        ((1, 24, 512, 512), 1, 12, 2), ((1, 30, 64, 64), 1, 30, 1), ((200, 36, 64, 64), 100, 18, 4),
-        ((1, 2000, 2048, 2048), 1, 2, 1000), ((1, 3, 6000, 6000), 1, 1, 3), ((3, 40, 512, 512), 2, 14, 6)])
-    def test_chosen(self, shape, frames, slices, count):
-        grid = SlabGrid.choose(shape, 16)
-        assert (grid.frames, grid.slices, len(grid)) == (frames, slices, count)
-
-    def test_sequence_cuts_only_what_is_asked_for(self):
-        voxels = np.arange(2 * 5 * 2 * 2).reshape(2, 5, 2, 2)
-        sequence = SlabSequence(voxels, SlabGrid(voxels.shape, 1, 3), lambda slab: slab + 1)
-        assert len(list(sequence)) == len(sequence) == 4
-        assert np.array_equal(sequence[3], voxels[1:, 3:] + 1)
-        with pytest.raises(IndexError):
-            sequence[4]
-
-
-class TestOrderedMap:
-    def test_order_and_bound(self):
-        taken = []
-
-        def items():
-            for item in range(50):
-                taken.append(item)
-                yield item
-
-        for position, result in enumerate(ordered_map(lambda item: item * item, items(), 4)):
-            assert result == position * position
-            assert len(taken) <= position + 6
-
-    @pytest.mark.parametrize("threads", [1, 3])
-    def test_error_comes_out_and_stops(self, threads):
-        taken = []
-
-        def items():
-            for item in range(1000):
-                taken.append(item)
-                yield item
-
-        with pytest.raises(ZeroDivisionError):
-            list(ordered_map(lambda item: 1 // (item - 5), items(), threads))
-        assert len(taken) < 20
 
 
 class TestLayout:

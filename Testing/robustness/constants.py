@@ -34,8 +34,8 @@ import pytest
 FOLDER = Path(__file__).resolve().parent
 PROJECT = FOLDER.parents[1]
 LIBRARY = PROJECT / "MedCompressLib"
-UNIT_TESTS = {**{part: "test_container.py" for part in ("checksum.py", "slabs.py", "header.py", "container.py",
-                                                        "decode.py")},
+UNIT_TESTS = {"checksum.py": "test_checksum.py", "slabs.py": "test_slabs.py",
+              **dict.fromkeys(("header.py", "container.py", "decode.py"), "test_container.py"),
               "entropy": "test_entropy.py", "samples": "test_samples.py",
               "codecs/raw.py": "test_codec_raw.py", "codecs/runs.py": "test_codec_runs.py",
               **{f"codecs/{name}": f"test_codec_{name}.py" for name in ("wavelet", "progressive", "neural", "nagoor")}}
