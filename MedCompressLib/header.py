@@ -16,7 +16,7 @@ import numpy as np
 
 from .errors import FormatError, UnsupportedError
 from .roi import MAX_REGIONS
-from .slabs import SlabGrid
+from .slabs import MOST_SLICES, SlabGrid
 from .volume import AXES, DTYPES, SequenceAxis
 
 # Limits of the format (FORMAT.md lists them all), so that no file makes a reader take memory or time without bound.
@@ -246,6 +246,8 @@ def check_grid(grid: SlabGrid, error: type[Exception]) -> None:
     if j * i > SLICE_LIMIT or (slices > 1 and slices * j * i > SLAB_LIMIT):
         raise error(f"Slices of {j} x {i} voxels, {slices} in a slab, are beyond the format's limits "
                     f"({SLICE_LIMIT} voxels in a slice, {SLAB_LIMIT} in a slab of several).")
+    if grid.slices > MOST_SLICES:
+        raise error(f"Slabs of {grid.slices} slices are beyond the format's limits ({MOST_SLICES}).")
 
 
 def dump_json(value: dict, sort_keys: bool = False) -> bytes:

@@ -23,6 +23,7 @@ SLAB_VOXELS = 1 << 23
 # decoded by another thread, would save nothing that a person notices, while each further slab costs an index entry,
 # its own tables, and contexts and predictions that begin anew.
 SMALL_VOLUME_VOXELS = 1 << 20
+MOST_SLICES = 1 << 14    # of a slab, a limit of the format: codecs go from slice to slice
 MOST_THREADS = 8
 
 
@@ -48,11 +49,11 @@ class SlabGrid:
 
         As near to `preferred_slices` as equal parts allow and no slab far above 8 million voxels: very large slices
         make thinner slabs, and frames are parted only where that alone is not enough. A volume up to a million voxels
-        is not cut at all (see `SMALL_VOLUME_VOXELS`).
+        is not cut (see `SMALL_VOLUME_VOXELS`), but for more than `MOST_SLICES`.
         """
         frames, k, j, i = shape
         if frames * k * j * i <= SMALL_VOLUME_VOXELS:
-            return cls(shape, frames, k)
+            return cls(shape, frames, _part(k, -(-k // MOST_SLICES)))
         most = min(preferred_slices, k, max(1, SLAB_VOXELS // (j * i)))
         parts = max(1, (2 * k + most) // (2 * most))  # k / most, rounded to the nearest
         if _part(k, parts) * j * i > SLAB_VOXELS:

@@ -77,12 +77,21 @@ def test_its_own_networks_round_trip(preset):
         assert np.array_equal(again.decode(codec.encode(slab), slab.shape), slab)
 
 
-@pytest.mark.parametrize("shape", [(1, 200_000, 1, 1), (1, 1, 4096, 4096)])
-def test_slabs_with_too_much_around_them_are_refused(shape):
+@pytest.mark.parametrize("shape", [(1, 1, 4096, 4096), (200_000, 1, 1, 1), (1, 1, 1, 2**17 + 1), (1, 1, 18726, 1),
+                                   (1, 3973, 1, 1)])
+def test_slabs_with_too_much_around_them_or_too_many_steps_are_refused(shape):
     with pytest.raises(UnsupportedError, match="another codec"):
         NagoorCodec.fit([np.broadcast_to(np.int32(0), shape)], 0, "pyramid", SPACING)
     with pytest.raises(FormatError):
         NagoorCodec("pyramid", 0).decode(b"", shape)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 2**17), (1, 1, 18725, 1), (1, 3972, 1, 1)])
+def test_slabs_of_so_many_steps_are_taken(shape):
+    """With the strides 33, 7, 1 of the pyramid, up to 2^17 steps."""
+    payload = NagoorCodec("pyramid", 0).encode(np.zeros((1, 1, 1, 1), np.int32))
+    with pytest.raises(FormatError, match="shorter than needed"):
+        NagoorCodec("pyramid", 0).decode(payload, shape)
 
 
 @pytest.mark.slow

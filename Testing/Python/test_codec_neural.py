@@ -89,6 +89,17 @@ def test_a_slab_of_too_many_rows_is_refused():
     assert np.array_equal(codec.decode(codec.encode(larger), larger.shape), larger)
 
 
+@pytest.mark.parametrize(("shape", "refused"), [
+    ((1, 1, 1, 2**17), False), ((1, 1, 1, 2**17 + 1), True), ((1, 1, 43691, 1), False), ((1, 1, 43692, 1), True),
+    ((1, 14564, 1, 5), False), ((1, 14565, 1, 1), True), ((9363, 1, 1, 1), False), ((9364, 1, 1, 1), True)])
+def test_a_slab_of_too_many_steps_is_refused(shape, refused):
+    """With the strides 14, 9, 3, 1 of this preset, a slab has up to 2^17 steps."""
+    codec = NeuralCodec.fit([np.zeros((2, 3, 8, 8), np.int32)], 0, "fast", (1.0, 1.0, 1.0))
+    payload = codec.encode(np.zeros((1, 1, 1, 1), np.int32))
+    with pytest.raises(FormatError, match="steps" if refused else "shorter than needed"):
+        codec.decode(payload, shape)
+
+
 def test_network_that_could_leave_the_exact_range_is_refused():
     sound = shipped_model("default").network
     first = sound.weights[0].astype(int)

@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from MedCompressLib.codecs import get_codec
 from MedCompressLib.codecs.wavelet import WaveletCodec, lifting
 from MedCompressLib.codecs.wavelet.contexts import Known, Terms, Weights, predict, term_counts, weighted_sum
 from MedCompressLib.codecs.wavelet.lattice import Lattice, passes
 from MedCompressLib.codecs.wavelet.quantiser import Quantiser
 from MedCompressLib.compiled import SWITCH
-from MedCompressLib.errors import FormatError
+from MedCompressLib.errors import FormatError, UnsupportedError
+from MedCompressLib.quality import SampleBound
 
 SPACING = (2.5, 0.7, 0.7)
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 19), st.integers(1, 21))
@@ -229,6 +231,46 @@ def test_configurations_at_and_beyond_their_limits(beyond):
     assert WaveletCodec.check_config(at).levels == 16
     with pytest.raises(FormatError, match="whole number from 0 to"):
         WaveletCodec.check_config({**at, **beyond})
+
+
+@pytest.mark.parametrize(("shape", "levels", "depth_levels", "fits"), [
+    ((116508, 1, 1, 1), 1, 0, True), ((116509, 1, 1, 1), 1, 0, False),     # 4 * 6 * 6 places each, up to 2^24
+    ((58254, 2, 1, 1), 1, 1, True), ((58255, 2, 1, 1), 1, 1, False),       # twice that, as the depth is split
+    ((58254, 1, 2, 1), 2, 0, True), ((58255, 1, 2, 1), 2, 0, False),       # in both levels
+    ((1, 1, 1, 1398090), 1, 0, True), ((1, 1, 1, 1398091), 1, 0, False),   # 4 * 6 * (699045 + 5)
+    ((1, 1, 8192, 8192), 10, 0, True), ((1, 1, 16, 2**22), 1, 0, True), ((1, 1, 2, 2**25), 1, 0, False)])
+def test_levels_of_many_short_lines(shape, levels, depth_levels, fits):
+    """Up to the limit of the format, decoding goes on to the payload."""
+    codec = WaveletCodec(100, levels, depth_levels, "k", levels)
+    with pytest.raises(FormatError, match="shorter than needed" if fits else "too short, or too many"):
+        codec.decode(codec_of_one_voxel().encode(np.zeros((1, 1, 1, 1), np.int32)), shape)
+
+
+def codec_of_one_voxel() -> WaveletCodec:
+    return WaveletCodec(100, 0, 0, "k", 0)
+
+
+@pytest.mark.parametrize(("shape", "fits"), [
+    ((349525, 1, 1, 1), True), ((349526, 1, 1, 1), False), ((1, 1, 3000, 3000), True), ((1, 1, 1, 2**23), False)])
+def test_regions_of_many_short_lines(shape, fits):
+    codec = WaveletCodec(100, 0, 0, "k", 0, bound=SampleBound(1, 0, 100)).with_regions([0, 1])
+    regions = np.zeros(shape, np.uint8)
+    with pytest.raises(FormatError, match="damaged" if fits else "too short, or too many"):
+        codec.decode(b"", shape, regions)
+    if not fits:
+        with pytest.raises(UnsupportedError, match="another codec"):
+            codec.add_layer(b"", np.zeros(shape, np.int32), regions)
+
+
+@pytest.mark.parametrize("codec_id", ["wavelet", "progressive"])
+@pytest.mark.parametrize("shape", [(120_000, 2, 1, 13), (60_000, 3, 1, 14)])
+def test_volumes_of_many_short_lines(codec_id, shape):
+    """They are coded without levels, or along the axis with which there are fewer margins."""
+    slab = smooth(shape, 90, noise=0.2).astype(np.int32)
+    codec = get_codec(codec_id).fit([slab], 100, "default", SPACING)
+    again = get_codec(codec_id).from_config(codec.get_config(), codec.model)
+    assert (codec.levels > 0) == (shape[0] < 100_000)
+    assert np.array_equal(again.decode(codec.encode(slab), shape), slab)
 
 
 LOSSY = {"maximum": 4095, "levels": 1, "depth_levels": 0, "depth_axis": "k", "weight_sets": 1}

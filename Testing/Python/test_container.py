@@ -18,6 +18,7 @@ from stopwatch import least_seconds
 import MedCompressLib as mc
 from MedCompressLib import header
 from MedCompressLib.container import METADATA_LIMIT, START_LENGTH, Reader
+from MedCompressLib.slabs import SlabGrid
 
 MATRIX = np.array([[-0.7, 0.1, 0.3, -101.25], [0.2, 0.8, -0.1, 33.3], [0.05, -0.2, 2.5, 1e-7], [0, 0, 0, 1]])
 
@@ -320,6 +321,15 @@ class TestRefusal:
                 parse(at_the_limit, 257)
             else:
                 parse([k + 1, j, i] if k > 2 else [k, j, i + 1], layers)
+
+    @pytest.mark.parametrize("slices", [2**14, 2**14 + 1])
+    def test_limit_of_slices(self, slices):
+        grid = SlabGrid((1, 2**15, 8, 8), 1, slices)
+        if slices > 2**14:
+            with pytest.raises(mc.FormatError, match="beyond the format's limits"):
+                header.check_grid(grid, mc.FormatError)
+        else:
+            header.check_grid(grid, mc.FormatError)
 
     def test_limits_of_slabs(self, parts):
         parts.fields = {**parts.fields, "shape": [40, 2**13, 2**13], "slab": {"frames": 1, "slices": 20}}

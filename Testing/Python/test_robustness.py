@@ -110,6 +110,19 @@ def test_more_voxels_than_the_payload_holds(name):
     refusal(file)
 
 
+@pytest.mark.parametrize(("name", "shape", "reason"), [
+    ("wavelet-components", [1, 1, 1, 2**18], "levels"), ("progressive-components", [1, 1, 1, 2**18], "levels"),
+    ("neural-tiny", [1, 1, 2**17 + 1], "steps"), ("nagoor-dark", [1, 1, 2**17 + 1], "steps"),
+    ("runs-tiny", [2**14 + 1, 1, 1], "slices")])
+def test_many_short_lines(name, shape, reason):
+    """What would take gigabytes for margins, or minutes for steps of one voxel."""
+    file = fixture(name)
+    frames = shape[3] if len(shape) == 4 else 1
+    file.fields = {**file.fields, "shape": shape, "slab": {"frames": frames, "slices": shape[0]}}
+    file.slabs = file.slabs[:1]
+    assert reason in refused_by_both(file)
+
+
 @pytest.mark.parametrize("head", [
     b"\xff" * 9 + b"\x01",                       # 2^63 groups
     b"\x80\x80\x04",                             # 65536 groups, and nothing after

@@ -20,7 +20,8 @@ class TestGrid:
         assert 1 <= grid.frames <= shape[0] and 1 <= grid.slices <= shape[1]
         slices = grid.frames * grid.slices
         assert slices == 1 or slices * plane <= SLAB_VOXELS
-        if math.prod(shape) <= SMALL_VOLUME_VOXELS:
+        assert grid.slices <= 2**14
+        if math.prod(shape) <= SMALL_VOLUME_VOXELS and shape[1] <= 2**14:
             assert len(grid) == 1
         elif plane * preferred <= SLAB_VOXELS:
             assert grid.slices >= min(shape[1], -(-preferred // 2))
@@ -43,7 +44,8 @@ class TestGrid:
     @pytest.mark.parametrize(("shape", "frames", "slices", "count"), [
         ((1, 96, 512, 512), 1, 16, 6), ((1, 83, 512, 512), 1, 17, 5), ((1, 17, 512, 512), 1, 17, 1),
         ((1, 24, 512, 512), 1, 12, 2), ((1, 30, 64, 64), 1, 30, 1), ((200, 36, 64, 64), 100, 18, 4),
-        ((1, 2000, 2048, 2048), 1, 2, 1000), ((1, 3, 6000, 6000), 1, 1, 3), ((3, 40, 512, 512), 2, 14, 6)])
+        ((1, 2000, 2048, 2048), 1, 2, 1000), ((1, 3, 6000, 6000), 1, 1, 3), ((3, 40, 512, 512), 2, 14, 6),
+        ((2, 2**14, 5, 6), 2, 2**14, 1), ((2, 2**15 + 1, 3, 5), 2, 10923, 3)])
     def test_chosen(self, shape, frames, slices, count):
         grid = SlabGrid.choose(shape, 16)
         assert (grid.frames, grid.slices, len(grid)) == (frames, slices, count)

@@ -27,6 +27,7 @@ MAX_AXIS = 2**31 - 1
 MAX_VOXELS = 2**40
 MAX_SLICE_VOXELS = 2**26
 MAX_SLAB_VOXELS = 2**24
+MAX_SLAB_SLICES = 2**14
 MAX_SLABS = 2**20
 MAX_HEADER = 2**22
 MAX_METADATA = 2**24
@@ -207,6 +208,7 @@ def check_header(header: dict) -> None:
     require(isinstance(slab, dict) and set(slab) == {"frames", "slices"}, "the slab")
     for size, most in ((slab["frames"], frames), (slab["slices"], slices)):
         require(type(size) is int and 1 <= size <= most, "the size of a slab")
+    require(slab["slices"] <= MAX_SLAB_SLICES, "too many slices in a slab")
     of_slab = slab["frames"] * slab["slices"]
     require(of_slab == 1 or of_slab * rows * columns <= MAX_SLAB_VOXELS, "too many voxels in a slab")
     require(isinstance(header["samples"], dict) and header["samples"].get("dtype") == header["dtype"], "the samples")

@@ -29,6 +29,7 @@ def decode_slab(config: dict, model: bytes, maximum: int, payload: bytes, shape:
     taps = [(-d, j, i) for d, r in enumerate(RADII[name]) for j in range(-r, r + 1) for i in range(-r, r + 1)
             if d or j < 0 or (j == 0 and i < 0)]
     a, b = STRIDES[name]
+    require(b * (shape[1] - 1) + a * (shape[2] - 1) + shape[3] <= 2**17, "too many steps")
     left_out = max(0, maximum.bit_length() - 12)
     stream = GroupStream(payload, GROUPS, int(np.prod(shape)))
     samples, errors = np.zeros(shape, np.int64), np.zeros(shape, np.int64)

@@ -40,6 +40,7 @@ ROOTS = (65536, 77936, 92682, 110218)
 LEVELS = 128
 SIGMOID = [round(2**24 / (1 + math.exp(-u / 16))) for u in range(161)]
 MOST_ROWS = 2**18
+MOST_STEPS = 2**17
 
 Offset = tuple[int, int, int, int]  # frame, k, j, i
 
@@ -210,6 +211,9 @@ class Slab:
         a = max(1, 1 + max((i for f, k, j, i in both if f == k == 0 and j < 0), default=0))
         b = max(1, 1 + max((i + a * j for f, k, j, i in both if f == 0 and k < 0), default=0))
         c = max(1, 1 + max((i + a * j + b * k for f, k, j, i in both if f < 0), default=0))
+        frames, slices, rows, columns = self.shape
+        steps = columns + a * (rows - 1) + b * (slices - 1) + c * (frames - 1)
+        require(steps <= MOST_STEPS, "too many steps in a slab")
         places = product(*map(range, self.shape))
         return sorted(places, key=lambda p: (p[3] + a * p[2] + b * p[1] + c * p[0], surrounding(p), *p[:3]))
 

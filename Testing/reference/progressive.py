@@ -140,11 +140,7 @@ class Progressive(Wavelet):
         """The slab as far as the chunks tell it."""
         turned = self.depth_axis == "frames"
         shape = (shape[1], shape[0], *shape[2:]) if turned else shape
-        self.shapes = [shape]
-        for level in range(self.levels):
-            batch, depth, rows, columns = self.shapes[-1]
-            self.shapes.append((batch, -(-depth // 2) if self.splits_depth(level) else depth, -(-rows // 2),
-                                -(-columns // 2)))
+        self.shapes = self.level_shapes(shape)
         size = int(np.prod(self.shapes[-1]))
         stream = GroupStream(chunks[0], 1, size)
         self.low = np.array([stream.next(0) for _ in range(size)], self.dtype).reshape(self.shapes[-1])

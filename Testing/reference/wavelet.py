@@ -12,6 +12,7 @@ from .refuse import require
 GROUPS = 241
 ALL_LOW = 240
 MOST_WEIGHT = 2**20
+MOST_ROOM, MOST_ROOM_OF_REGIONS = 2**24, 3 * 2**24
 LAYER = -1  # the set of the weights for regions
 LIFTING = (7266, 14466, -868, -25987)
 AROUND = [(dj, di) for dj, di in product((-1, 0, 1), repeat=2) if (dj, di) != (0, 0)]
@@ -99,11 +100,7 @@ class Wavelet:
         """The slab, a low part that grows level by level."""
         turned = self.depth_axis == "frames"
         shape = (shape[1], shape[0], *shape[2:]) if turned else shape
-        shapes = [shape]  # of the low part that each level splits, from the finest on
-        for level in range(self.levels):
-            batch, depth, rows, columns = shapes[-1]
-            shapes.append((batch, -(-depth // 2) if self.splits_depth(level) else depth, -(-rows // 2),
-                           -(-columns // 2)))
+        shapes = self.level_shapes(shape)
         stream = GroupStream(payload, GROUPS, int(np.prod(shape)))
         low = np.array([stream.next(ALL_LOW) for _ in range(int(np.prod(shapes[-1])))], self.dtype)
         low = low.reshape(shapes[-1])
@@ -129,6 +126,17 @@ class Wavelet:
             low = self.samples(low)
         return low.swapaxes(0, 1) if turned else low
 
+    def level_shapes(self, shape: Shape) -> list[Shape]:
+        """Shapes of what each level splits, from the finest on, and of the all-low part."""
+        shapes, room = [shape], 0
+        for level in range(self.levels):
+            batch, depth, rows, columns = shapes[-1]
+            deep = self.splits_depth(level)
+            shapes.append((batch, -(-depth // 2) if deep else depth, -(-rows // 2), -(-columns // 2)))
+            room += room_of(shapes[-1]) * (2 if deep else 1)
+        require_room(room, shape, MOST_ROOM)
+        return shapes
+
     def values(self, q: np.ndarray, step: int) -> np.ndarray:
         """What quantised coefficients stand for."""
         one, more = (point * step >> 6 for point in self.points)
@@ -143,6 +151,7 @@ class Wavelet:
 
     def decode_regions(self, payload: bytes, shape: Shape, regions: np.ndarray) -> np.ndarray:
         """The slab, with what its regions have beyond the base."""
+        require_room(room_of(shape), shape, MOST_ROOM_OF_REGIONS)
         reader = Bytes(payload)
         parts = [reader.take(reader.varint()) for _ in range(1 + sum(e is not None for e in self.regions))]
         reader.end()
@@ -204,6 +213,16 @@ class Wavelet:
             both = tuple(slice(min(a, b)) for a, b in zip(grown.shape, shape, strict=True))
             parent[both] = grown[both]
         return parent
+
+
+def room_of(shape: Shape) -> int:
+    batch, depth, rows, columns = shape
+    return batch * (depth + 3) * (rows + 5) * (columns + 5)
+
+
+def require_room(room: int, shape: Shape, most: int) -> None:
+    """Section 12: many short lines are refused."""
+    require(room <= most or (shape[:2] == (1, 1) and room <= 5 * shape[2] * shape[3]), "too many short lines")
 
 
 def weight_layout(weight_sets: int, depth_levels: int) -> list[tuple[Key, int, int]]:

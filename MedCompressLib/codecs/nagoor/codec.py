@@ -35,6 +35,7 @@ BLOCK = 2048
 _ERROR_TAPS = np.array([(0, 0, -1), (0, -1, 0), (0, -1, -1), (0, -1, 1), (0, 0, -2), (0, -2, 0), (-1, 0, 0)])
 _ERROR_WEIGHTS = np.array([8, 8, 4, 4, 2, 2, 4])
 _MOST_CELLS = 1 << 25              # of a slab with what lies around it
+_MOST_STEPS = 1 << 17              # whose voxels may be few, but take their time
 _MOST_SPREAD = 65535
 _PHASED = 16                       # classes below this have a group for each quarter
 N_GROUPS = QUARTERS * _PHASED + 60 - _PHASED
@@ -120,9 +121,10 @@ class NagoorCodec(Codec):
 
 
 def _check_size(shape: tuple[int, int, int, int], preset: str, error: type[Exception]) -> None:
-    if math.prod(NEIGHBOURHOODS[preset].around(shape)) > _MOST_CELLS:
-        raise error(f"The codec nagoor takes slabs of up to {_MOST_CELLS} voxels with those around them; use another "
-                    "codec.")
+    neighbourhood = NEIGHBOURHOODS[preset]
+    if math.prod(neighbourhood.around(shape)) > _MOST_CELLS or neighbourhood.n_steps(shape) > _MOST_STEPS:
+        raise error(f"The codec nagoor takes slabs of up to {_MOST_CELLS} voxels with those around them, and "
+                    f"{_MOST_STEPS} steps; use another codec.")
 
 
 class _State:

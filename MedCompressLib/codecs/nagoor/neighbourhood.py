@@ -38,6 +38,10 @@ class Neighbourhood:
         a = 1 + self.radii[0]
         return 1 + max(radius + a * radius for radius in self.radii[1:]), a, 1
 
+    def n_steps(self, shape: tuple[int, int, int, int]) -> int:
+        """How many steps a slab (frames, k, j, i) takes, those without voxels counted too."""
+        return 1 + sum(stride * (length - 1) for stride, length in zip(self.strides, shape[1:], strict=True))
+
     def around(self, shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
         """The (frames, k, j, i) of a slab and what the neighbourhoods of its voxels reach beside it."""
         frames, slices, rows, columns = shape

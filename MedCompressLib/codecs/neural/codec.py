@@ -39,6 +39,7 @@ from .wavefront import run_wavefront, wavefront_order
 _MAX_RADIUS, _MAX_DEPTH = 8, 4
 # The decoder holds a place for each row during as many steps as the neighbourhood reaches back.
 _MAX_ROWS = 1 << 18
+_MAX_STEPS = 1 << 17            # whose voxels may be few, but take their time
 _MAX_REGIONS = 16
 _TINY = 1 << 15                 # so few voxels are tried with all presets, whichever was asked for
 _SLABS_ON_DEVICE = 8
@@ -82,10 +83,10 @@ class NeuralCodec(Codec):
         settings = PRESETS[preset]
         rng = np.random.default_rng(0)
         shapes = [slab.shape for slab in slabs]
-        for shape in shapes:
-            _check_rows(shape, UnsupportedError)
         temporal = any(shape[0] > 1 for shape in shapes)
         near = neighbourhood(settings.radii, settings.n_inputs, settings.n_residuals, temporal)
+        for shape in shapes:
+            _check_size(shape, near, UnsupportedError)
         taps = sample_taps(slabs, near, settings.expert_samples, rng, maximum)
         n_voxels = sum(slab.size for slab in slabs)
         classes = min(settings.classes, max(1, n_voxels // VOXELS_A_CLASS))
@@ -205,7 +206,7 @@ class NeuralCodec(Codec):
     @one_thread_blas()
     def decode(self, payload: bytes, shape: tuple[int, int, int, int],
                regions: np.ndarray | None = None) -> np.ndarray:
-        _check_rows(shape, FormatError)
+        _check_size(shape, self._predictor.neighbourhood, FormatError)
         decoder = GroupDecoder(payload, int(np.prod(shape)), self._given)
         slab = np.empty(int(np.prod(shape)), np.int32)
         maximum, in_loops = self._predictor.maximum, self._lossless and worth_compiling(slab.size)
@@ -241,16 +242,17 @@ class NeuralCodec(Codec):
         if device is None:
             return super().decode_many(payloads, shapes)
         for shape in shapes:
-            _check_rows(shape, FormatError)
+            _check_size(shape, self._predictor.neighbourhood, FormatError)
         decoders = [GroupDecoder(payload, int(np.prod(shape)), self._given)
                     for payload, shape in zip(payloads, shapes, strict=True)]
         return decode_slabs(decoders, shapes, self._predictor, device)
 
 
-def _check_rows(shape: tuple[int, int, int, int], error: type[Exception]) -> None:
-    rows = int(np.prod(shape[:3]))
-    if rows > _MAX_ROWS:
-        raise error(f"The neural codec takes slabs of up to {_MAX_ROWS} rows; this one has {rows}. Use another codec.")
+def _check_size(shape: tuple[int, int, int, int], near: Neighbourhood, error: type[Exception]) -> None:
+    rows, steps = int(np.prod(shape[:3])), near.n_steps(shape)
+    if rows > _MAX_ROWS or steps > _MAX_STEPS:
+        raise error(f"The neural codec takes slabs of up to {_MAX_ROWS} rows and {_MAX_STEPS} steps; this one has "
+                    f"{rows} and {steps}. Use another codec.")
 
 
 def _own_network(model: bytes, preset: str, base: IntegerNetwork) -> IntegerNetwork:

@@ -116,8 +116,8 @@ def run_compiled_wavefront(shape: tuple[int, int, int, int], predictor: Predicto
         (np.float32, (tables.row_length,)))]
     bounds, offsets = np.empty(N_SURROUNDINGS + 1, np.int64), np.empty(len(taps), np.uint64)
     tap_offsets, residual_offsets = offsets[:len(near.taps)], offsets[len(near.taps):]
-    for t in range(int(starts.max() + stride * (shape[2] - 1) + shape[3])):
-        n = loops.begin_step(t, starts, surroundings, place_of, index_of, stride, shape[2], shape[3], length,
+    for t, here in enumerate(near.columns_of_steps(shape, starts)):
+        n = loops.begin_step(t, here, starts, surroundings, place_of, index_of, stride, shape[2], shape[3], length,
                              row_length, delays, moves, offsets, whole[0], whole[1], bounds)
         places, index, references, levels, flat, inputs = (array[:n] for array in whole)
         for surrounding, (first, end) in enumerate(pairwise(bounds.tolist())):
@@ -127,8 +127,8 @@ def run_compiled_wavefront(shape: tuple[int, int, int, int], predictor: Predicto
                 tables.scale(cells, tap_offsets, residual_cells, residual_offsets, places[first:end], surrounding,
                              references[first:end], inputs[first:end], levels[first:end])
         voxels = voxels_of(index, *tables.mean_and_group(inputs, levels, references, flat)) if n else _NO_VOXELS
-        loops.end_step(t, starts, columns, place_of, near.strides, place_strides, dimensions, before, behind, depth,
-                       row_length, voxels, references, cells, residual_cells)
+        loops.end_step(t, here, starts, columns, place_of, near.strides, place_strides, dimensions, before, behind,
+                       depth, row_length, voxels, references, cells, residual_cells)
 
 
 def _indices(array: np.ndarray) -> np.ndarray:

@@ -16,19 +16,20 @@ LANES = 16
 
 
 @compiled
-def begin_step(t, starts, surroundings, place_of, index_of, stride, rows, width, length, row_length, delays, moves,
-               offsets, places, index, bounds):
+def begin_step(t, active, starts, surroundings, place_of, index_of, stride, rows, width, length, row_length, delays,
+               moves, offsets, places, index, bounds):
     """Fill in the `offsets` of taps at step t, and for its voxels, column by column, the `places` in a row of the ring
     and the `index` in the flat slab. Returns the number of voxels.
 
     A tap comes `delays` steps before and lies `moves` places away. A column is a slice of a frame; `starts` are the t
-    of its first voxel, `place_of` and `index_of` where that lies. `bounds` get where each surrounding begins.
+    of its first voxel, `place_of` and `index_of` where that lies; only the `active` have voxels in this step. `bounds`
+    get where each surrounding begins.
     """
     for tap in range(len(delays)):
         offsets[tap] = (t + delays[tap]) % length * row_length + moves[tap]
     n = 0
     bounds[:] = 0
-    for column in range(len(starts)):
+    for column in active:
         late = t - starts[column]
         for j in range(max(0, (late - width) // stride + 1), min(late // stride + 1, rows)):
             places[n] = place_of[column] + j
@@ -174,8 +175,8 @@ def put_symbols(symbols, index, centres, signs, maximum, slab, voxels):
 
 
 @compiled
-def end_step(t, starts, columns, place_of, strides, place_strides, shape, before, behind, depth, row_length, voxels,
-             references, cells, residual_cells):
+def end_step(t, active, starts, columns, place_of, strides, place_strides, shape, before, behind, depth, row_length,
+             voxels, references, cells, residual_cells):
     """Put the (n,) `voxels` of step t into the ring, with what they stand for outside the slab, and their residuals.
 
     `columns` are (n_columns, 2): frame, k. The row that a later step writes first is cleared.
@@ -183,7 +184,7 @@ def end_step(t, starts, columns, place_of, strides, place_strides, shape, before
     length = len(cells) // row_length
     here = t % length * row_length
     v = 0
-    for column in range(len(starts)):
+    for column in active:
         late, f, k = t - starts[column], columns[column, 0], columns[column, 1]
         f_first, f_last = -before[0] if f == 0 else 0, behind[0] if f == shape[0] - 1 else 0
         k_first, k_last = -before[1] if k == 0 else 0, behind[1] if k == shape[1] - 1 else 0

@@ -15,7 +15,7 @@ Which of the four situations holds (first slice or not, first frame or not) is t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -109,6 +109,19 @@ class Neighbourhood:
         frames = f < 0
         c = max(1, int(np.max((i + a * j + b * k)[frames], initial=0)) + 1)
         return np.array([c, b, a, 1])
+
+    def n_steps(self, shape: tuple[int, int, int, int]) -> int:
+        """How many steps a slab (frames, k, j, i) takes, those without voxels counted too."""
+        return 1 + int((np.array(shape) - 1) @ self.strides)
+
+    def columns_of_steps(self, shape: tuple[int, int, int, int], starts: np.ndarray) -> Iterator[np.ndarray]:
+        """For each step the columns (slices of frames) that may have voxels in it, ascending; `starts` are the t of
+        their first voxels."""
+        duration = self.n_steps((1, 1, *shape[2:]))
+        by_start = np.argsort(starts, kind="stable")
+        begun = np.searchsorted(starts[by_start], np.arange(self.n_steps(shape)), side="right").tolist()
+        for t, end in enumerate(begun):
+            yield np.sort(by_start[begun[t - duration] if t >= duration else 0:end])
 
     @cached_property
     def reach(self) -> np.ndarray:

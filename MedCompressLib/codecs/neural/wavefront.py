@@ -51,16 +51,18 @@ def steps(shape: tuple[int, int, int, int], neighbourhood: Neighbourhood) -> Ite
     order = np.argsort(surrounding, kind="stable")
     f, k, surrounding = f[order], k[order], surrounding[order]
     start = b * k + c * f
-    ends = np.searchsorted(surrounding, np.arange(N_SURROUNDINGS + 1))
-    for t in range(int(width + a * (rows - 1) + start.max())):
-        first = np.maximum(-((start + width - 1 - t) // a), 0)
-        count = np.maximum(np.minimum((t - start) // a + 1, rows) - first, 0)
+    for t, here in enumerate(neighbourhood.columns_of_steps(shape, start)):
+        since = t - start[here]
+        first = np.maximum(-((width - 1 - since) // a), 0)
+        count = np.maximum(np.minimum(since // a + 1, rows) - first, 0)
         total = np.concatenate([[0], np.cumsum(count)])
         if not total[-1]:
             continue
-        column = np.repeat(np.arange(len(k)), count)
-        j = np.arange(total[-1]) + (first - total[:-1])[column]
-        yield Step(t, f[column], k[column], j, t - start[column] - a * j, total[ends])
+        which = np.repeat(np.arange(len(here)), count)
+        j = np.arange(total[-1]) + (first - total[:-1])[which]
+        column = here[which]
+        bounds = np.searchsorted(surrounding[here], np.arange(N_SURROUNDINGS + 1))
+        yield Step(t, f[column], k[column], j, since[which] - a * j, total[bounds])
 
 
 def wavefront_order(shape: tuple[int, int, int, int], neighbourhood: Neighbourhood) -> np.ndarray:

@@ -19,6 +19,7 @@ from ..wavelet import lifting
 from ..wavelet.codec import WaveletCodec
 from ..wavelet.contexts import Weights
 from ..wavelet.lattice import passes
+from ..wavelet.room import check_levels, turned
 from .contexts import weight_counts
 from .pyramid import Coder, LayerWeights, Pyramid, WeightKey
 from .schedule import Layer, check, choose, planes, turns
@@ -154,10 +155,11 @@ class ProgressiveCodec(Codec):
 
     def decode_layers(self, slabs: Sequence[dict[int, bytes]], shape: tuple[int, int, int, int],
                       reduction: int = 0) -> list[np.ndarray]:
-        turned = self._turned(shape)
-        low_shape = lifting.level_shapes(turned, self.levels, self.depth_levels)[-1]
+        batch, *rest = turned(shape, self.depth_axis)
+        check_levels((batch, *rest), self.levels, self.depth_levels, FormatError)
+        low_shape = lifting.level_shapes((batch, *rest), self.levels, self.depth_levels)[-1]
         low = np.concatenate([self._decode_low(chunks.get(0), low_shape) for chunks in slabs])
-        pyramid = self._pyramid((len(slabs) * turned[0], *turned[1:]), low)
+        pyramid = self._pyramid((len(slabs) * batch, *rest), low)
         for place in range(len(self.layers)):
             if place + 1 in slabs[0]:
                 decoder = SymbolDecoder(self._tables.of_layer(place), [chunks[place + 1] for chunks in slabs],
@@ -251,9 +253,6 @@ class ProgressiveCodec(Codec):
     def _turn(self, array: np.ndarray) -> np.ndarray:
         """(frames, k, j, i) to (batch, depth, j, i) or back."""
         return array if self.depth_axis == "k" else array.swapaxes(0, 1)
-
-    def _turned(self, shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-        return tuple(shape) if self.depth_axis == "k" else (shape[1], shape[0], *shape[2:])
 
 
 def _sample(slabs: Sequence[np.ndarray]) -> np.ndarray:

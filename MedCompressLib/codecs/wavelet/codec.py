@@ -14,7 +14,7 @@ import numpy as np
 
 from ...entropy import GroupDecoder, encode_groups
 from ...entropy.varint import ByteReader, write_varint
-from ...errors import FormatError
+from ...errors import FormatError, UnsupportedError
 from ...quality import MAX_ERROR, MAX_REGIONS, SampleBound, SampleStep
 from .. import Codec, Progress
 from ..blas import one_thread_blas
@@ -26,6 +26,7 @@ from .lattice import Lattice, Pass, passes
 from .layer import NAME, Layer
 from .lifting import BandName
 from .quantiser import SPREAD_UNIT, Quantiser
+from .room import check_levels, check_regions, choices_that_fit, turned
 
 MAX_LEVELS = 16
 MAX_DEPTH_LEVELS = 4
@@ -90,10 +91,12 @@ class WaveletCodec(Codec):
         bound = quality if quality is not None and quality.max_error else None
         sample = _sample(slabs)
         levels = lifting.useful_levels(*sample.shape[2:])
+        choices = [(axis, split) for axis, length in lifting.useful_depth_axes(sample.shape).items()
+                   for split in ((0, 1) if length > 1 and levels else (0,))]
+        levels, choices = choices_that_fit(slabs[0].shape, levels, choices)
         sets = min(levels, 2 if _is_large(slabs) else 1)
         candidates = [cls(maximum, levels, split, axis, min(levels, max(sets, split + 1)) if levels else 0, bound=bound)
-                      for axis, length in lifting.useful_depth_axes(sample.shape).items()
-                      for split in ((0, 1) if length > 1 and levels else (0,))]
+                      for axis, split in choices]
 
         def size(candidate: WaveletCodec) -> int:
             return len(candidate._code_volume(sample, fit=True)) + len(candidate.model)
@@ -163,6 +166,7 @@ class WaveletCodec(Codec):
 
     def add_layer(self, payload: bytes, slab: np.ndarray, regions: np.ndarray) -> bytes:
         """The payload of both layers, from that of the first."""
+        check_regions(slab.shape, UnsupportedError)
         layer = self._layer(self.decode(payload, slab.shape), regions)
         out = bytearray()
         for part in (payload, *layer.encode(slab)):
@@ -183,6 +187,7 @@ class WaveletCodec(Codec):
 
     @one_thread_blas()
     def fit_regions(self, slab: np.ndarray, regions: np.ndarray) -> None:
+        check_regions(slab.shape, UnsupportedError)
         layer = self._layer(self.decode(self.encode(slab), slab.shape), regions)
         layer.fit(slab)
         self.weights |= {(self.weight_sets, NAME, step): weights for step, weights in layer.weights.items()}
@@ -203,6 +208,7 @@ class WaveletCodec(Codec):
     def decode(self, payload: bytes, shape: tuple[int, int, int, int],
                regions: np.ndarray | None = None) -> np.ndarray:
         if regions is not None:
+            check_regions(shape, FormatError)
             reader = ByteReader(payload)
             first, *parts = [bytes(reader.take(reader.varint(len(payload))))
                              for _ in range(1 + sum(error is not None for error in self.regions))]
@@ -210,7 +216,8 @@ class WaveletCodec(Codec):
                 raise FormatError("There are bytes after the last layer of a slab.")
             low, high = (self.bound.low, self.bound.high) if self.bound else (0, self.maximum)
             return self._layer(self.decode(first, shape), regions).decode(parts, low, high)
-        shapes = lifting.level_shapes(self.turned(shape), self.levels, self.depth_levels)
+        check_levels(turned(shape, self.depth_axis), self.levels, self.depth_levels, FormatError)
+        shapes = lifting.level_shapes(turned(shape, self.depth_axis), self.levels, self.depth_levels)
         decoder = GroupDecoder(payload, int(np.prod(shape)))
 
         def code(coefficients: np.ndarray, mean: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -326,9 +333,6 @@ class WaveletCodec(Codec):
         """(frames, k, j, i) to (batch, depth, j, i) or back."""
         return array if self.depth_axis == "k" else array.swapaxes(0, 1)
 
-    def turned(self, shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-        return tuple(shape) if self.depth_axis == "k" else (shape[1], shape[0], *shape[2:])
-
 
 def add_parents(known: Known, coarser: dict[BandName, np.ndarray], depth_split: bool) -> None:
     """Magnitudes of each band of the next coarser level, which split the depth or not, on the finer lattice."""
@@ -341,7 +345,7 @@ def add_parents(known: Known, coarser: dict[BandName, np.ndarray], depth_split: 
             part = band[:, d:lattice.shape[1]:2 if lattice.cut_depth else 1]
             _, slices, rows, columns = part.shape
             flat = known.parents[name][d, 0, 0]
-            flat.reshape(lattice.padded)[:, 1:1 + slices, 1:1 + rows, 1:1 + columns] = part
+            lattice.shaped(flat)[:, 1:1 + slices, 1:1 + rows, 1:1 + columns] = part
 
 
 def _sample(slabs: Sequence[np.ndarray]) -> np.ndarray:

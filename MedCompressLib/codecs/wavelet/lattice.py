@@ -3,12 +3,14 @@
 The coefficients of a band are coded in passes. A pass takes every second position of a checkerboard over (j, i) and,
 where the transform does not split the depth axis, every second slice; later passes see the earlier ones all around.
 A band is therefore kept as its polyphase *components* (depth parity, j parity, i parity), each a contiguous array
-with a margin of one on every side. A neighbour at any offset in a 3x3x3 box (5x5 in the plane for even offsets) is
-then a whole component at a fixed flat offset: no gathering, no edge cases, long contiguous runs for NumPy.
+with a margin of one on every side; a slice of margin serves both the stack of slices before it and the one after. A
+neighbour at any offset in a 3x3x3 box (5x5 in the plane for even offsets) is then a whole component at a fixed flat
+offset: no gathering, no edge cases, long contiguous runs for NumPy.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 
@@ -66,13 +68,15 @@ class Lattice:
 
     @cached_property
     def padded(self) -> tuple[int, int, int, int]:
-        """Shape of every component, margins included."""
+        """Shape of every component, margins included but for the slice after the last."""
         batch, depth, rows, columns = self.shape
-        return (batch, (depth + 1 >> 1 if self.cut_depth else depth) + 2, (rows + 1 >> 1) + 2, (columns + 1 >> 1) + 2)
+        return (batch, (depth + 1 >> 1 if self.cut_depth else depth) + 1, (rows + 1 >> 1) + 2, (columns + 1 >> 1) + 2)
 
     @cached_property
     def size(self) -> int:
-        return int(np.prod(self.padded))
+        """Number of elements of every component, all margins included."""
+        batch, depth, rows, columns = self.padded
+        return (batch * depth + 1) * rows * columns
 
     @cached_property
     def reach(self) -> int:
@@ -110,7 +114,7 @@ class Lattice:
                    for total, first, size in zip(whole, before, array.shape[1:], strict=True)]
         padded = np.pad(array, [(0, 0), *margins], mode=mode)
         for (d, j, i), flat in components.items():
-            flat.reshape(self.padded)[:] = padded[:, d::self._depth_step, j::2, i::2]
+            self.shaped(flat)[:] = padded[:, d::self._depth_step, j::2, i::2]
 
     def join(self, components: Components, shape: tuple[int, ...]) -> np.ndarray:
         """The array of `shape` whose `cut` has these components."""
@@ -124,7 +128,11 @@ class Lattice:
         d, j, i = component
         depth = shape[1] - d + 1 >> 1 if self.cut_depth else shape[1]
         rows, columns = shape[2] - j + 1 >> 1, shape[3] - i + 1 >> 1
-        return flat.reshape(self.padded)[:, 1:1 + depth, 1:1 + rows, 1:1 + columns]
+        return self.shaped(flat)[:, 1:1 + depth, 1:1 + rows, 1:1 + columns]
+
+    def shaped(self, flat: np.ndarray) -> np.ndarray:
+        """View of a component in the shape `padded`."""
+        return flat[:math.prod(self.padded)].reshape(self.padded)
 
     def tap(self, component: Component, offset: Offset) -> tuple[Component, int]:
         """Where the neighbour at `offset` of every element of `component` is: its component and flat offset."""

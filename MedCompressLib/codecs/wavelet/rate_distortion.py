@@ -16,6 +16,7 @@ from . import irreversible, lifting
 from .contexts import LOW_GROUP, N_GROUPS
 from .lifting import BandName, Level
 from .quantiser import FINE_BITS, POINT_BITS, RATE_WEIGHT, Quantiser, in_steps, rounded, thresholds
+from .room import choices_that_fit
 
 if TYPE_CHECKING:
     from .codec import WaveletCodec
@@ -41,9 +42,10 @@ def fit(codec_class: type[WaveletCodec], slabs: Sequence[np.ndarray], maximum: i
     choices = []
     for axis, length in lifting.useful_depth_axes(sample.shape).items():
         most = min(_MOST_DEPTH_LEVELS, levels, max(0, (length - 1).bit_length() - 1) or int(length > 1))
-        choices += [(split, axis) for split in range(most + 1)]
+        choices += [(axis, split) for split in range(most + 1)]
+    levels, choices = choices_that_fit(slabs[0].shape, levels, choices)
     best = None
-    for number, (split, axis) in enumerate(choices):
+    for number, (axis, split) in enumerate(choices):
         sets = min(levels, max(2 if sample.size > _FIT_VOXELS // 4 else 1, split + 1))
         codec = codec_class(maximum, levels, split, axis, sets, quantiser=Quantiser.uniform(step, levels, split))
         trial = _Trial(codec, sample)
