@@ -11,6 +11,7 @@ import surgery
 from codec_contract import CodecContract, check_limit_of_weights, smooth
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.progressive import Progressive
 
 import MedCompressLib as mc
 from MedCompressLib.codecs import get_codec
@@ -19,6 +20,7 @@ from MedCompressLib.codecs.progressive.contexts import first_groups, plane_group
 from MedCompressLib.codecs.progressive.symbols import SymbolDecoder
 from MedCompressLib.codecs.progressive.tables import Counter, Tables, check_numbers
 from MedCompressLib.codecs.wavelet import lifting
+from MedCompressLib.codecs.wavelet.contexts import Weights
 from MedCompressLib.compiled import SWITCH
 from MedCompressLib.container import Reader
 from MedCompressLib.entropy.varint import write_varint
@@ -302,6 +304,34 @@ def test_weights_at_and_beyond_their_limit():
     slab = scan().voxels[np.newaxis, :4].astype(np.int32) + 2000
     codec = ProgressiveCodec.fit([slab], int(slab.max()), "default", (3.0, 0.7, 0.5))
     check_limit_of_weights(codec, next(iter(codec.weights[0, 0].values())).mean)
+
+
+@pytest.mark.parametrize("maximum", [2**16 - 1, 2**24 - 1])
+@pytest.mark.parametrize("seed", range(3))
+def test_weights_that_no_encoder_chooses(maximum, seed, monkeypatch):
+    """Few and of all sizes: means and residuals go far beyond 32 bits, and all decoders have the same."""
+    rng = np.random.default_rng(seed)
+    shape = (1, 3, 20, 21)
+    slab = rng.integers(0, maximum + 1, shape).astype(np.int32)
+    codec = ProgressiveCodec.fit([slab], maximum, "default", (3.0, 0.7, 0.5))
+    for weights in codec.weights.values():
+        for key, each in weights.items():
+            weights[key] = Weights(*(
+                np.rint(2.0**rng.uniform(0, 20, len(part)) * rng.choice([-1, 0, 1], len(part))).astype(np.int32)
+                for part in (each.mean, each.spread)))
+    chunks = codec.encode_layers(slab)
+    for switch in "01":
+        monkeypatch.setenv(SWITCH, switch)
+        assert np.array_equal(codec.decode_layers([dict(enumerate(chunks))], shape)[0], slab)
+    assert np.array_equal(Progressive(codec.get_config(), codec.model).decode(chunks, shape, 0), slab)
+
+
+def test_distances_beyond_32_bits(monkeypatch):
+    steps, shift = np.array([2**16, -2**16], np.int32), 10
+    for switch in "01":
+        monkeypatch.setenv(SWITCH, switch)
+        first, second = plane_groups(steps, np.zeros(2, np.int32), np.ones(2, np.int32), shift)
+        assert first == second == 240 + 11 - 11
 
 
 def test_escapes_at_and_beyond_their_limit():

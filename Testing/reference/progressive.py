@@ -6,16 +6,14 @@ from itertools import product
 import numpy as np
 
 from .entropy import Bytes, GroupStream, Rans, count_of
+from .integers import magnitude, to_32_bits, wrapped
 from .refuse import require
 from .wavelet import (
     AROUND,
-    FAR,
     MOST_WEIGHT,
-    NINE,
     Name,
     Shape,
     Wavelet,
-    at,
     bands,
     components,
     join,
@@ -24,12 +22,15 @@ from .wavelet import (
     mean_taps,
     passes,
     spread_terms,
+    total,
     weight_layout,
+    weighted,
 )
 
 SIZES = ([17] * 160, [3] * 240 + [2] * 460)  # symbols of each group, in sets of first layers and of later ones
 NOT_ZERO = 240
 MOST_ESCAPE = 2**28
+SLICE_AND_STRAIGHT = [(0, dj, di) for dj, di in AROUND] + [(-1, 0, 0), (1, 0, 0)]
 RINGS = [[(0, -1, 0), (0, 0, -1), (0, 0, 1), (0, 1, 0)],
          [(0, dj, di) for dj, di in product((-1, 1), repeat=2)],
          [(-1, 0, 0), (1, 0, 0)],
@@ -143,11 +144,11 @@ class Progressive(Wavelet):
         self.shapes = self.level_shapes(shape)
         size = int(np.prod(self.shapes[-1]))
         stream = GroupStream(chunks[0], 1, size)
-        self.low = np.array([stream.next(0) for _ in range(size)], self.dtype).reshape(self.shapes[-1])
+        self.low = np.array([stream.next(0) for _ in range(size)], np.int32).reshape(self.shapes[-1])
         stream.end()
         for axis in (3, 2, 1):
-            self.low = self.low.cumsum(axis, dtype=self.dtype)
-        self.values = [{name: np.zeros(self.band_shape(level, name), self.dtype)
+            self.low = self.low.cumsum(axis, dtype=np.int32)
+        self.values = [{name: np.zeros(self.band_shape(level, name), np.int32)
                         for name in bands(self.splits_depth(level))} for level in range(self.levels)]
         self.residuals = [{name: band.copy() for name, band in level.items()} for level in self.values]
         self.shifts: list[int | None] = [None] * self.levels
@@ -193,29 +194,25 @@ class Progressive(Wavelet):
             for turn in passes(deep):
                 for_mean, for_spread = self.weights[number, stage, name, turn]
                 for part in components(deep, turn):
+                    known = SLICE_AND_STRAIGHT if refined else known_offsets(deep, turn)
+                    taps = mean_taps(low, of_values, band, known, self.sums)
+                    terms = spread_terms(low, of_residuals, parent, residual, [] if refined else known, self.sums)
                     if refined:
-                        taps = refined_taps(low, of_values, band)
-                        terms = refined_terms(low, of_residuals, parent, residual)
-                    else:
-                        known = known_offsets(deep, turn)
-                        taps = mean_taps(low, of_values, band, known)
-                        terms = spread_terms(low, of_residuals, parent, residual, known)
-                    mean = sum((self.dtype(w) * tap for w, tap in zip(for_mean, taps, strict=True)),
-                               self.dtype(2**5)) >> 6
-                    spread = sum((self.dtype(w) * term for w, term in zip(for_spread, terms, strict=False)),
-                                 self.dtype(for_spread[-1])) >> 6
+                        terms += [total(residual, ring, residual.shape, self.sums) for ring in RINGS]
+                    mean = weighted(for_mean, taps, 2**5) >> 6
+                    spread = weighted(for_spread[:-1], terms, for_spread[-1]) >> 6
                     mean = [int(m) for m in mean[part].flat]
                     spread = [min(max(int(s), 1), 2**28) for s in spread[part].flat]
                     if refined:
-                        q = [int(np.sign(v)) * (abs(int(v)) >> before) for v in band[part].flat]
+                        q = [int(np.sign(v)) * (magnitude(int(v)) >> before) for v in band[part].flat]
                         q = refine(q, mean, spread, before, shift, symbols)
                     else:
                         q = first(mean, spread, shift, symbols)
-                    new = [int(np.sign(n)) * ((abs(n) << shift) + (1 << shift) // 2) for n in q]
+                    new = [wrapped(int(np.sign(n)) * ((magnitude(n) << shift) + (1 << shift) // 2)) for n in q]
+                    off = np.array(new, self.sums) - np.array([m >> 4 for m in mean], self.sums)
                     shape = band[part].shape
-                    band[part] = np.array(new, self.dtype).reshape(shape)
-                    residual[part] = np.array([abs(v - (m >> 4)) for v, m in zip(new, mean, strict=True)],
-                                              self.dtype).reshape(shape)
+                    band[part] = np.array(new, np.int32).reshape(shape)
+                    residual[part] = to_32_bits(np.abs(off)).reshape(shape)
             earlier.append(name)
         symbols.end()
         self.shifts[level] = shift
@@ -256,22 +253,6 @@ class Symbols:
         self.rans.end()
 
 
-def refined_taps(low: np.ndarray, others: list[np.ndarray], band: np.ndarray) -> list[np.ndarray]:
-    """The values that the mean of each element is made of, where all of the level is known."""
-    middle = at(low, (0, 0, 0), band.shape, edge=True)
-    taps = [at(low, (0, dj, di), band.shape, edge=True) - middle for dj, di in AROUND + FAR]
-    taps += [at(other, (0, dj, di), band.shape) for other in others for dj, di in NINE]
-    own = [(0, dj, di) for dj, di in AROUND] + [(-1, 0, 0), (1, 0, 0)]
-    return taps + [at(band, offset, band.shape) for offset in own]
-
-
-def refined_terms(low: np.ndarray, others: list[np.ndarray], parent: np.ndarray,
-                  residual: np.ndarray) -> list[np.ndarray]:
-    """The terms that the spread of each element is made of, without the constant."""
-    terms = spread_terms(low, others, parent, residual, [])
-    return terms + [sum(at(np.abs(residual), offset, residual.shape) for offset in ring) for ring in RINGS]
-
-
 def class_of(spread: int, shift: int) -> int:
     ratio = spread * 4 >> shift
     octave = max(ratio, 1).bit_length() - 1
@@ -286,7 +267,7 @@ def first(mean: list[int], spread: list[int], shift: int, symbols: Symbols) -> l
     """Steps of elements of which nothing was known."""
     quarters = [abs(m) >> shift + 2 for m in mean]
     groups = [8 * class_of(s, shift) + 2 * (n & 3) + (n >> 2 > 0) for n, s in zip(quarters, spread, strict=True)]
-    return [(symbol + (n >> 2)) * (-1 if m < 0 else 1)
+    return [wrapped((symbol + (n >> 2)) * (-1 if m < 0 else 1))
             for symbol, n, m in zip(symbols.next(groups, 0), quarters, mean, strict=True)]
 
 
@@ -300,6 +281,6 @@ def refine(q: list[int], mean: list[int], spread: list[int], before: int, shift:
             else:
                 d = (-m if n < 0 else m) - (2 * abs(n) + 1 << t + 4) + 8
                 groups.append(NOT_ZERO + 23 * class_of(s, t) + 11 + (-distance(d, s) if d < 0 else distance(d, s)))
-        q = [symbol * (-1 if m < 0 else 1) if n == 0 else 2 * n + (symbol if n > 0 else -symbol)
+        q = [wrapped(symbol * (-1 if m < 0 else 1) if n == 0 else 2 * n + (symbol if n > 0 else -symbol))
              for symbol, n, m in zip(symbols.next(groups, plane), q, mean, strict=True)]
     return q

@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 
 from .entropy import Bytes, GroupStream
+from .integers import magnitude, to_32_bits, wrapped
 from .refuse import require
 
 GROUPS = 241
@@ -50,7 +51,7 @@ class Wavelet:
         self.regions = config.get("regions")
         self.check_loss()
         largest = self.maximum if self.bound is None else self.top + self.maximum - self.bound[2]
-        self.dtype = np.int64 if largest >= 65536 or self.steps else np.int32
+        self.sums = np.int64 if largest >= 65536 or self.steps else np.int32
         self.unit = -4 if self.steps else max(0, largest.bit_length() - 13)
         self.weights = self.read_weights(model)
 
@@ -102,17 +103,18 @@ class Wavelet:
         shape = (shape[1], shape[0], *shape[2:]) if turned else shape
         shapes = self.level_shapes(shape)
         stream = GroupStream(payload, GROUPS, int(np.prod(shape)))
-        low = np.array([stream.next(ALL_LOW) for _ in range(int(np.prod(shapes[-1])))], self.dtype)
+        low = np.array([stream.next(ALL_LOW) for _ in range(int(np.prod(shapes[-1])))], np.int32)
         low = low.reshape(shapes[-1])
         for axis in (3, 2, 1):
-            low = low.cumsum(axis, dtype=np.int32 if self.steps else self.dtype)
+            low = low.cumsum(axis, dtype=np.int32)
         if self.steps:
-            low = self.values(low.astype(np.int64), self.steps[-1][0])
+            low = self.values(low, self.steps[-1][0])
         coarser = {}
         for level in reversed(range(self.levels)):
             if self.steps:
                 shift = max(0, self.steps[level][0].bit_length() - 3)
-                coarser = self.decode_level(stream, level, shapes[level], np.clip(low >> shift, -2**28, 2**28), coarser)
+                seen = np.clip(low >> shift, -2**28, 2**28).astype(np.int32)
+                coarser = self.decode_level(stream, level, shapes[level], seen, coarser)
                 bands = {name: self.values(band, step)
                          for (name, band), step in zip(coarser.items(), self.steps[level], strict=True)}
                 low = join_level(low, bands, shapes[level], join_quantised)
@@ -140,12 +142,14 @@ class Wavelet:
     def values(self, q: np.ndarray, step: int) -> np.ndarray:
         """What quantised coefficients stand for."""
         one, more = (point * step >> 6 for point in self.points)
+        q = q.astype(np.int64)
         sizes = np.abs(q)
         return np.where(q == 0, 0, np.sign(q) * (sizes * step - np.where(sizes == 1, one, more)))
 
     def samples(self, coded: np.ndarray) -> np.ndarray:
         """What is coded where there is a bound, as samples."""
         error, low, high = self.bound
+        coded = coded.astype(np.int64)
         inside = np.minimum(high, low + (2 * error + 1) * (coded - low))
         return np.where(coded < low, coded, np.where(coded <= self.top, inside, coded - self.top + high))
 
@@ -156,9 +160,9 @@ class Wavelet:
         parts = [reader.take(reader.varint()) for _ in range(1 + sum(e is not None for e in self.regions))]
         reader.end()
         base = self.decode(parts.pop(0), shape)
-        dtype = np.int64 if self.maximum >= 65536 else np.int32
+        sums = np.int64 if self.maximum >= 65536 else np.int32
         unit = max(0, self.maximum.bit_length() - 13)
-        low, values, residual = base.astype(dtype), np.zeros(shape, dtype), np.zeros(shape, dtype)
+        low, values, residual = base.astype(np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.int32)
         for number, error in enumerate(self.regions):
             if error is None:
                 continue
@@ -169,17 +173,19 @@ class Wavelet:
             for turn in passes(False):
                 known = known_offsets(False, turn)
                 weights = self.weights[LAYER, (0, 1, 0), turn]
-                mean, s, phase = expected(low, [], values, [], np.zeros(shape, dtype), residual, known, weights, unit)
+                mean, s, phase = expected(low, [], values, [], np.zeros(shape, np.int32), residual, known, weights,
+                                          unit, sums)
                 for place in components(False, turn):
                     for spot in np.argwhere(regions[place] == number):
                         spot = tuple(spot)
                         symbol = stream.next(group_of(s[place][spot], phase[place][spot], 28))
-                        residual[place][spot] = (2 * error + 1) * symbol
-                        values[place][spot] = mean[place][spot] + residual[place][spot]
+                        off = wrapped((2 * error + 1) * symbol)
+                        residual[place][spot] = magnitude(off)
+                        values[place][spot] = wrapped(int(mean[place][spot]) + off)
             stream.end()
         least, most = (0, self.maximum) if self.bound is None else self.bound[1:]
         inside = (base >= least) & (base <= most)
-        return np.where(inside, np.clip(base + values, least, most), base)
+        return np.where(inside, np.clip(low + values, least, most), base)
 
     def decode_level(self, stream: GroupStream, level: int, shape: Shape, low: np.ndarray, coarser: dict) -> dict:
         """All bands of a level."""
@@ -188,25 +194,25 @@ class Wavelet:
         for name in bands(deep):
             size = (shape[0], *((n // 2 if high else -(-n // 2)) if axis or deep else n
                                 for axis, (n, high) in enumerate(zip(shape[1:], name, strict=True))))
-            band, residual = np.zeros(size, self.dtype), np.zeros(size, self.dtype)
+            band, residual = np.zeros(size, np.int32), np.zeros(size, np.int32)
             parent = self.parent(coarser.get(name), self.splits_depth(level + 1), size)
             for turn in passes(deep):
                 known = known_offsets(deep, turn)
                 weights = self.weights[min(level, self.weight_sets - 1), name, turn]
                 mean, s, phase = expected(low, values.values(), band, residuals.values(), parent, residual, known,
-                                          weights, self.unit)
+                                          weights, self.unit, self.sums)
                 for part in components(deep, turn):
                     fine = 44 if self.steps else 28
                     groups = [group_of(*pair, fine) for pair in zip(s[part].flat, phase[part].flat, strict=True)]
-                    new = np.array([stream.next(group) for group in groups], self.dtype).reshape(s[part].shape)
-                    residual[part] = new
+                    new = np.array([stream.next(group) for group in groups], np.int32).reshape(s[part].shape)
+                    residual[part] = np.abs(new)
                     band[part] = mean[part] + new
             values[name], residuals[name] = band, residual
         return values
 
     def parent(self, band: np.ndarray | None, halves_depth: bool, shape: Shape) -> np.ndarray:
         """Magnitudes of the band of the same name one level coarser, brought to `shape`; 0 where there is none."""
-        parent = np.zeros(shape, self.dtype)
+        parent = np.zeros(shape, np.int32)
         if band is not None:
             grown = np.abs(band).repeat(2, axis=2).repeat(2, axis=3)
             grown = grown.repeat(2, axis=1) if halves_depth else grown
@@ -276,15 +282,19 @@ def kinds(known: list[tuple[int, int, int]]) -> tuple[list, list, list]:
 
 
 def expected(low: np.ndarray, coded: list, band: np.ndarray, residuals: list, parent: np.ndarray,
-             residual: np.ndarray, known: list, weights: tuple, unit: int) -> tuple[np.ndarray, ...]:
-    """Mean, spread and phase of all elements of a band."""
+             residual: np.ndarray, known: list, weights: tuple, unit: int, sums: type) -> tuple[np.ndarray, ...]:
+    """Mean, spread and phase of all elements of a band; `sums` is the type of the weighted sums."""
     for_mean, for_spread = weights
-    number = band.dtype.type
-    taps = mean_taps(low, coded, band, known)
-    a = sum((number(w) * tap for w, tap in zip(for_mean, taps, strict=True)), number(2**7))
-    terms = spread_terms(low, residuals, parent, residual, known)
-    s = sum((number(w) * term for w, term in zip(for_spread, terms, strict=False)), number(for_spread[-1]))
-    return ((a >> 8) + 2) >> 2, np.clip(s >> (6 + unit), 0, 65535), ((a >> 8) + 2) & 3
+    a = weighted(for_mean, mean_taps(low, coded, band, known, sums), 2**7)
+    s = weighted(for_spread[:-1], spread_terms(low, residuals, parent, residual, known, sums), for_spread[-1])
+    quarters = (a >> 8) + 2
+    return to_32_bits(quarters >> 2), np.clip(s >> (6 + unit), 0, 65535), quarters & 3
+
+
+def weighted(weights: list[int], terms: list[np.ndarray], constant: int) -> np.ndarray:
+    """The sum of weight * term, of the terms' type."""
+    number = terms[0].dtype.type
+    return sum((number(w) * term for w, term in zip(weights, terms, strict=True)), number(constant))
 
 
 def at(array: np.ndarray, offset: tuple[int, int, int], shape: Shape, edge: bool = False) -> np.ndarray:
@@ -302,33 +312,40 @@ def at(array: np.ndarray, offset: tuple[int, int, int], shape: Shape, edge: bool
     return found
 
 
-def mean_taps(low: np.ndarray, coded: list[np.ndarray], band: np.ndarray, known: list) -> list[np.ndarray]:
+def mean_taps(low: np.ndarray, coded: list[np.ndarray], band: np.ndarray, known: list,
+              sums: type) -> list[np.ndarray]:
     """The values that the mean of each element of the band is made of."""
-    middle = at(low, (0, 0, 0), band.shape, edge=True)
+    middle = at(low, (0, 0, 0), band.shape, edge=True).astype(sums)
     taps = [at(low, (0, dj, di), band.shape, edge=True) - middle for dj, di in AROUND + FAR]
-    taps += [at(other, (0, dj, di), band.shape) for other in coded for dj, di in NINE]
-    return taps + [at(band, offset, band.shape) for offset in known]
+    taps += [at(other, (0, dj, di), band.shape).astype(sums) for other in coded for dj, di in NINE]
+    return taps + [at(band, offset, band.shape).astype(sums) for offset in known]
 
 
 def spread_terms(low: np.ndarray, coded: list[np.ndarray], parent: np.ndarray, residual: np.ndarray,
-                 known: list) -> list[np.ndarray]:
-    """The terms that the spread of each element is made of, without the constant."""
+                 known: list, sums: type) -> list[np.ndarray]:
+    """The terms that the spread of each element is made of, without the constant; those of `low` have 32 bits.
+
+    `coded` and `residual` hold magnitudes.
+    """
     def of_low(dj: int, di: int) -> np.ndarray:
         return at(low, (0, dj, di), residual.shape, edge=True)
-
-    def total(array: np.ndarray, offsets: list) -> np.ndarray:
-        return sum(at(np.abs(array), offset, residual.shape) for offset in offsets)
 
     terms = []
     for dj, di in ((1, 0), (0, 1)):
         terms += [np.abs(of_low(dj, di) - of_low(-dj, -di)),
                   np.abs(of_low(-dj, -di) + of_low(dj, di) - 2 * of_low(0, 0))]
     for other in coded:
-        terms += [total(other, [(0, 0, 0)]), total(other, [(0, -1, 0), (0, 1, 0)]),
-                  total(other, [(0, 0, -1), (0, 0, 1)]),
-                  total(other, [(0, dj, di) for dj, di in product((-1, 1), repeat=2)])]
+        terms += [total(other, ring, residual.shape, sums) for ring in (
+            [(0, 0, 0)], [(0, -1, 0), (0, 1, 0)], [(0, 0, -1), (0, 0, 1)],
+            [(0, dj, di) for dj, di in product((-1, 1), repeat=2)])]
     terms.append(parent)
-    return terms + [total(residual, offsets) for offsets in kinds(known) if offsets]
+    terms += [total(residual, offsets, residual.shape, sums) for offsets in kinds(known) if offsets]
+    return [term.astype(sums) for term in terms]
+
+
+def total(array: np.ndarray, offsets: list, shape: Shape, sums: type) -> np.ndarray:
+    """The sum of some neighbours."""
+    return sum(at(array, offset, shape).astype(sums) for offset in offsets)
 
 
 def group_of(spread: int, phase: int, fine: int) -> int:

@@ -199,7 +199,7 @@ def plane_groups(steps: np.ndarray, mean: np.ndarray, spread: np.ndarray, shift:
     classes = _classes(spread, shift)
     zero = N_DISTANCES * classes + _distances(mean, spread)
     # The bit is 1 from the middle of the interval on: between two integers, so half of one below the larger of them.
-    middle = ((2 * np.abs(steps).astype(mean.dtype) + 1) << shift + POINT_BITS) - (1 << POINT_BITS - 1)
+    middle = ((2 * np.abs(steps).astype(np.int64) + 1) << shift + POINT_BITS) - (1 << POINT_BITS - 1)
     beyond = np.where(steps < 0, -mean, mean) - middle
     distances = np.where(beyond < 0, -1, 1) * _distances(beyond, spread)
     significant = SIGNIFICANT + (2 * N_DISTANCES - 1) * classes + N_DISTANCES - 1 + distances
