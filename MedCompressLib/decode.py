@@ -93,6 +93,8 @@ class SlabDecoder:
         self.codec = get_codec(header.codec_id).from_config(header.codec_config, reader.model)
         if header.layers != self.codec.n_layers:
             raise FormatError("The file has not as many layers as its codec.")
+        if header.codec_config.get("maximum", self.samples.maximum) != self.samples.maximum:
+            raise FormatError("The file's codec is for other samples than its sample map makes.")
         self._n_regions, regions = len(header.quality.get("regions", [])), header.codec_config.get("regions", [])
         if (not isinstance(regions, list) or self._n_regions != len(regions)
                 or (self._n_regions and not self.codec.near_lossless)):

@@ -160,6 +160,8 @@ class Header:
         fields = parse_json(text, "header")
         codec = _take(fields, "codec", dict, "header")
         slab = _take(fields, "slab", dict, "header")
+        _check_keys(codec, {"id", "config", "preset"}, "codec")
+        _check_keys(slab, {"frames", "slices"}, "slab")
         dtype = _take(fields, "dtype", str, "header")
         if dtype not in _DTYPE_NAMES:
             raise FormatError(f"The file has voxels of type {dtype[:40]!r}, which this version does not know.")
@@ -215,14 +217,16 @@ def _first(fields: object) -> First:
 
 def _is_quality(quality: dict) -> bool:
     if quality.get("kind") == "near-lossless":
-        regions = quality.get("regions", [])
+        regions = quality.get("regions", [0])
         return (set(quality) - {"regions"} == {"kind", "max_error", "reached"} and type(quality["max_error"]) is int
                 and quality["max_error"] > 0 and isinstance(quality["reached"], dict) and isinstance(regions, list)
-                and len(regions) <= MAX_REGIONS and all(type(allowed) is int and allowed >= 0 for allowed in regions))
+                and 1 <= len(regions) <= MAX_REGIONS
+                and all(type(allowed) is int and allowed >= 0 for allowed in regions))
     if quality.get("kind") == "lossy":
-        regions = quality.get("regions", [])
+        regions = quality.get("regions", [None])
         return (set(quality) - {"regions"} == {"kind", "target", "reached"} and _is_target(quality["target"])
-                and isinstance(quality["reached"], dict) and isinstance(regions, list) and len(regions) <= MAX_REGIONS
+                and isinstance(quality["reached"], dict) and isinstance(regions, list)
+                and 1 <= len(regions) <= MAX_REGIONS
                 and all(allowed is None or (type(allowed) is int and allowed >= 0) for allowed in regions))
     if quality.get("kind") == "constant-background":
         return (set(quality) == {"kind", "value", "reached"} and type(quality["value"]) is int
@@ -294,10 +298,16 @@ def _take(fields: dict, name: str, kind: type | tuple[type, ...], where: str) ->
     return value
 
 
+def _check_keys(fields: dict, known: set[str], where: str) -> None:
+    if unknown := set(fields) - known:
+        raise FormatError(f"The {where} of the file has an entry {min(unknown)[:40]!r}, which it cannot have.")
+
+
 def _sequence(fields: dict | None) -> SequenceAxis | None:
     if fields is None:
         return None
     values = _take(fields, "values", list, "sequence axis")
+    _check_keys(fields, {"index_name", "unit", "values"}, "sequence axis")
     try:
         return SequenceAxis(_take(fields, "index_name", str, "sequence axis"),
                             _take(fields, "unit", str, "sequence axis"), values)

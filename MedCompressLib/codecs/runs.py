@@ -161,7 +161,7 @@ class RunsCodec(Codec):
         size = int(np.prod(shape, dtype=np.int64))
         reader = ByteReader(payload)
         counts = [reader.varint(size) for _ in range(3)]
-        decoder = GroupDecoder(reader.take(reader.remaining), 4 * size)
+        decoder = GroupDecoder(reader.take(reader.remaining), _GROUPS, 4 * size)
         labels, literals, runs = (decoder.decode(np.full(count, group, np.uint8)) for count, group in
                                   zip(counts, (_LABELS, _LITERALS, _RUNS), strict=True))
         if len(labels) == 0 or labels.min() < 0 or labels.max() >= _SAMPLE_LIMIT or np.any(runs < 0):

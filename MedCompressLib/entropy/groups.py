@@ -133,6 +133,8 @@ class GroupDecoder:
     ----------
     data : bytes
         What `encode_groups` returned.
+    n_groups : int
+        As in `encode_groups`.
     limit : int
         The most symbols the caller can use; a stream that declares more is refused before memory is taken.
     given : function, optional
@@ -144,10 +146,12 @@ class GroupDecoder:
         `data` cannot come from `encode_groups`.
     """
 
-    def __init__(self, data: bytes | memoryview, limit: int, given: Given | None = None):
+    def __init__(self, data: bytes | memoryview, n_groups: int, limit: int, given: Given | None = None):
         reader = ByteReader(data)
-        self.n_groups = reader.varint(MAX_GROUPS)
-        counts, is_given = _read_counts(reader, self.n_groups, limit, given is not None)
+        self.n_groups = n_groups
+        if reader.varint(MAX_GROUPS) != n_groups:
+            raise FormatError(_DAMAGED + "its symbols are in another number of groups.")
+        counts, is_given = _read_counts(reader, n_groups, limit, given is not None)
         self._end = np.cumsum(counts)
         self._next = self._end - counts
         used = np.flatnonzero(counts)

@@ -143,11 +143,11 @@ class SampleMap:
             raise FormatError(f"The sample map of this file has an unknown field, {min(unknown)[:40]!r}.")
         dtype, scale = np.dtype(config["dtype"]), config.get("scale")
         zeros, shift = config.get("zeros", 0), config.get("shift", 0)
-        if scale is not None and (dtype.kind != "f" or type(scale) not in (float, int)
+        if "scale" in config and (dtype.kind != "f" or type(scale) not in (float, int)
                                   or not 0 < scale <= sys.float_info.max):
             raise FormatError("The sample map of this file has a scale that is not a positive number.")
         bits = 64 if scale is not None else 8 * dtype.itemsize
-        if type(zeros) is not int or not 0 <= zeros < bits or (scale is not None and zeros):
+        if type(zeros) is not int or not 0 <= zeros < bits or {"scale", "zeros"} <= set(config):
             raise FormatError("The sample map of this file leaves out an impossible number of bits.")
         starts, stops = unpack_intervals(config.get("intervals"))
         if int(stops[-1]) >> (bits - zeros):

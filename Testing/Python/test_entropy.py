@@ -25,7 +25,7 @@ INT32 = st.integers(-(2**31), 2**31 - 1)
 def round_trip(symbols, groups, n_groups, pieces=1):
     symbols, groups = np.asarray(symbols, np.int32), np.asarray(groups, np.uint16)
     data = encode_groups(symbols, groups, n_groups)
-    decoder = GroupDecoder(data, len(symbols))
+    decoder = GroupDecoder(data, n_groups, len(symbols))
     decoded = np.concatenate([decoder.decode(part) for part in np.array_split(groups, pieces)])
     decoder.finish()
     assert decoded.dtype == np.int32
@@ -93,7 +93,7 @@ def test_compiled_loops_make_the_same_bytes_and_symbols(monkeypatch, seed):
     assert streams[0] == streams[1]
     for switch in "01":
         monkeypatch.setenv(SWITCH, switch)
-        decoder = GroupDecoder(streams[0], len(symbols))
+        decoder = GroupDecoder(streams[0], 300, len(symbols))
         decoded = [decoder.decode(part) for part in np.array_split(groups, 5)]
         decoder.finish()
         assert np.array_equal(np.concatenate(decoded), symbols)
@@ -149,7 +149,7 @@ def test_the_decoder_hands_out_no_more_than_there_is(monkeypatch, switch):
     if switch == "1":
         pytest.importorskip("numba")
     monkeypatch.setenv(SWITCH, switch)
-    decoder = GroupDecoder(encode_groups(np.arange(4), np.zeros(4, np.uint8), 1), 4)
+    decoder = GroupDecoder(encode_groups(np.arange(4), np.zeros(4, np.uint8), 1), 1, 4)
     decoder.decode(np.zeros(2, np.uint8))
     with pytest.raises(FormatError, match="shorter than needed"):
         decoder.decode(np.zeros(3, np.uint8))
@@ -163,12 +163,12 @@ def test_the_decoder_hands_out_no_more_than_there_is(monkeypatch, switch):
 def test_a_stream_beyond_the_limit_is_refused():
     data = encode_groups(np.zeros(1000, np.int32), np.zeros(1000, np.uint8), 1)
     with pytest.raises(FormatError, match="declares 1000"):
-        GroupDecoder(data, 999)
-    GroupDecoder(data, 1000)
+        GroupDecoder(data, 1, 999)
+    GroupDecoder(data, 1, 1000)
     data = encode_groups(np.zeros(10, np.int32), np.zeros(10, np.uint8), 1, given_tables)
     with pytest.raises(FormatError, match="declares"):
-        GroupDecoder(data, 9, given_tables)
-    GroupDecoder(data, 10, given_tables)
+        GroupDecoder(data, 1, 9, given_tables)
+    GroupDecoder(data, 1, 10, given_tables)
 
 
 def test_wrong_use_is_said_plainly():
@@ -223,7 +223,7 @@ def stream(tables, indices, lowest=None, entries=None, excess=(), tail=b""):
 def symbols_of(data, sizes):
     """What either decoder makes of a stream; FormatError if both refuse it."""
     try:
-        found = GroupDecoder(data, sum(sizes)).remaining()[1].tolist()
+        found = GroupDecoder(data, len(sizes), sum(sizes)).remaining()[1].tolist()
     except FormatError:
         with pytest.raises(RefusedError):
             GroupStream(data, len(sizes), sum(sizes))
@@ -279,9 +279,17 @@ def test_limit_of_the_number_of_groups():
     round_trip([7, -7], [0, 65535], 65536)
     data = b"\x81\x80\x04" + bytes(65537)
     with pytest.raises(FormatError, match="declares 65537"):
-        GroupDecoder(data, 0)
+        GroupDecoder(data, 65537, 0)
     with pytest.raises(RefusedError):
         GroupStream(data, 65537, 0)
+
+
+def test_another_number_of_groups_is_refused():
+    data = encode_groups(np.arange(4), np.zeros(4, np.uint8), 3)
+    GroupDecoder(data, 3, 4)
+    for other in (2, 4):
+        with pytest.raises(FormatError, match="another number of groups"):
+            GroupDecoder(data, other, 4)
 
 
 def test_a_step_table_has_an_entry():
@@ -302,7 +310,7 @@ def test_damaged_streams_never_crash(seed):
         for at in rng.integers(0, len(data) if seed % 3 == 1 else 60, rng.integers(1, 4)):
             data[at] = rng.integers(0, 256)
     try:
-        GroupDecoder(bytes(data), 2000).decode(groups)
+        GroupDecoder(bytes(data), 9, 2000).decode(groups)
     except FormatError as error:
         assert "damaged" in str(error)
 
@@ -311,7 +319,7 @@ def test_damaged_streams_never_crash(seed):
 @given(st.binary(max_size=80))
 def test_garbage_is_refused_or_harmless(data):
     try:
-        GroupDecoder(data, 100)
+        GroupDecoder(b"\x03" + data, 3, 100)
     except FormatError:
         pass
 
@@ -340,7 +348,7 @@ def given_tables(group):
 def test_any_symbols_with_given_tables(pairs):
     symbols, groups = np.array([s for s, _ in pairs], np.int32), np.array([g for _, g in pairs], np.uint8)
     data = encode_groups(symbols, groups, 6, given_tables)
-    decoder = GroupDecoder(data, len(symbols), given_tables)
+    decoder = GroupDecoder(data, 6, len(symbols), given_tables)
     np.testing.assert_array_equal(decoder.decode(groups), symbols)
     decoder.finish()
 
@@ -356,7 +364,7 @@ def test_given_tables_are_for_few_symbols():
 def test_a_given_table_that_is_missing_is_refused():
     data = encode_groups(np.zeros(3, np.int32), np.zeros(3, np.uint8), 6, given_tables)
     with pytest.raises(FormatError, match="missing"):
-        GroupDecoder(data, 3, lambda group: None)
+        GroupDecoder(data, 6, 3, lambda group: None)
 
 
 def test_logistic_tables():

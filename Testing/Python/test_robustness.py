@@ -197,6 +197,100 @@ def test_slabs_that_overlap_or_repeat():
     refusal(longer)
 
 
+@pytest.mark.parametrize(("name", "where", "value"), [
+    ("wavelet-default", "codec.config.more", 1), ("wavelet-default", "codec.config.points", [1, 2]),
+    ("wavelet-default", "codec.config.maximum", 0), ("wavelet-default", "codec.more", 1),
+    ("wavelet-default", "codec.preset", 1), ("wavelet-default", "slab.more", 1),
+    ("wavelet-frames", "sequence.more", 1), ("wavelet-default", "samples.scale", None),
+    ("wavelet-float32-scale", "samples.zeros", 0), ("wavelet-float32-scale", "samples.scale", 10**400),
+    ("wavelet-default", "codec.config.bound", None), ("wavelet-default", "codec.config.regions", [0]),
+    ("progressive-default-tables", "codec.config.bound", [1, 0, 2]),
+    ("progressive-default-tables", "codec.config.steps", "none"),
+    ("progressive-default-tables", "codec.config.more", 1), ("progressive-default-tables", "codec.config.tables", None),
+    ("progressive-default-tables", "codec.config.regions", [0]),
+    ("neural-default", "codec.config.more", 1), ("neural-default", "codec.config.temporal", 0),
+    ("neural-default", "codec.config.maximum", "300"), ("neural-default", "codec.config.inputs", 1000),
+    ("neural-default", "codec.config.radii", [[4.0, 3]]), ("neural-default", "codec.config.bound", None),
+    ("neural-default", "codec.config.bound", [0, 0, 1]), ("neural-default", "codec.config.bound", [2**20 + 1, 0, 1]),
+    ("neural-default", "codec.config.regions", [0]), ("neural-default", "codec.config.network", 5),
+    ("neural-frames", "codec.config.temporal", False),
+    ("neural-regions", "codec.config.regions", [0] * 4), ("neural-regions", "quality.regions", []),
+    ("neural-regions", "quality.regions", [-1] * 4), ("neural-regions", "quality.max_error", 0),
+    ("nagoor-dark", "codec.config.more", 1), ("nagoor-dark", "codec.config.maximum", 4),
+    ("runs-tiny", "codec.config.more", 1), ("raw-plain", "codec.config.more", 1)])
+def test_headers_beyond_the_description(name, where, value):
+    """Each of these entries makes a file invalid, to both decoders."""
+    file = fixture(name)
+    fields = entry = file.fields
+    *path, last = where.split(".")
+    for key in path:
+        entry = entry[key]
+    entry[last] = value
+    file.fields = fields
+    refused_by_both(file)
+
+
+def test_headers_with_what_a_decoder_ignores():
+    """What a later encoder may add, and what may be left out."""
+    file = fixture("wavelet-default")
+    file.fields = {key: value for key, value in file.fields.items() if key != "sequence"} | {"more": [{"a": 1}]}
+    assert mc.decompress(file.join(), threads=1).equals(
+        mc.decompress((FIXTURES / "wavelet-default.mcz").read_bytes(), threads=1))
+    assert reference.decode(file.join()).sequence is None
+
+
+@pytest.mark.parametrize(("text", "good"), [
+    (b'{"a":' + b"[" * 64 + b"]" * 64 + b"}", True), (b'{"a":' + b"[" * 64 + b"1" + b"]" * 64 + b"}", False),
+    (b'{"a":' + b"[" * 65 + b"]" * 65 + b"}", False), (b'{"a":1e999}', False), (b'{"a":-1e999}', False),
+    (b'{"a":"\\ud800"}', False), (b'{"\\ud800":1}', False), (b'{"a":"\\ud83d\\ude00"}', True)])
+def test_metadata_at_and_beyond_its_limits(text, good):
+    file = fixture("raw-plain")
+    file.set_metadata(text)
+    if good:
+        assert mc.decompress(file.join()).metadata == json.loads(text)
+        reference.decode(file.join())
+    else:
+        refused_by_both(file)
+
+
+@pytest.mark.parametrize(("steps", "good"), [
+    ([1e-200, 1, 1e200], True), ([0, 1, 1], False), ([1, 1, float("inf")], False)])
+def test_matrices_at_and_beyond_their_limits(steps, good):
+    file = fixture("raw-plain")
+    for shear, fits in ((0, good), (3e8, good), (3e9, False)):
+        matrix = np.diag([*steps, 1.0])
+        matrix[0, 1] = shear * steps[0]
+        matrix[0, 1] *= steps[1] / steps[0] if good else 1
+        file.matrix = tuple(matrix.ravel().tolist())
+        if fits:
+            assert np.array_equal(mc.decompress(file.join()).ijk_to_ras, matrix)
+            reference.decode(file.join())
+        else:
+            refused_by_both(file)
+
+
+def test_models_with_what_is_not_described():
+    for name in ("wavelet-tiny", "progressive-tiny", "runs-tiny", "raw-plain", "nagoor-dark"):
+        file = fixture(name)
+        file.model = b"\1\0"
+        refused_by_both(file)
+
+
+@pytest.mark.parametrize("name", ["wavelet-default", "neural-tiny", "runs-tiny", "nagoor-dark"])
+def test_streams_of_another_number_of_groups(name):
+    """None of those groups has a symbol, but they are not described."""
+    file = fixture(name)
+    reader = Bytes(file.slabs[0].payload)
+    head = b"".join(varint(reader.varint()) for _ in range(3 if name == "runs-tiny" else 0))
+    groups = reader.varint()
+    assert groups in (241, 15, 108) or name == "neural-tiny"
+    counts = [reader.varint() for _ in range(groups)] if name != "neural-tiny" else []
+    rest = reader.take(len(reader.data) - reader.place)
+    more = b"" if name == "neural-tiny" else b"\0"
+    file.slabs[0].payload = head + varint(groups + 1) + b"".join(map(varint, counts)) + more + rest
+    assert "groups" in refused_by_both(file)
+
+
 # Models that try to leave the range in which floats are exact
 
 

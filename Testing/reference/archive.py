@@ -5,7 +5,7 @@ import lzma
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from .refuse import RefusedError, require
 
 FIXED = struct.Struct("<8s HH I QQQ I Q 32s I")
 MOST_TEXT, MOST_ASIDE, MOST_FILES, MOST_VALUES = 2**31, 2**34, 2**20, 2**26
+MOST_PARTS, MOST_SAME, MOST_DIGITS, MOST_INTEGER = 1024, 1024, 64, 2**62
 LZMA = [{"id": lzma.FILTER_LZMA1, "lc": 4, "lp": 0, "pb": 0, "dict_size": 2**25}]
 LEAF, OPEN, OPEN_UNDEFINED, CLOSE, BARE, IMAGE = range(6)
 HEADER_SIZES = (0, 4, 6, 8)
@@ -53,7 +54,7 @@ def unpack(catalogue: bytes, length: int) -> bytes:
         text = decompressor.decompress(catalogue, length + 1)
     except lzma.LZMAError as error:
         raise RefusedError(f"no LZMA: {error}") from error
-    require(len(text) == length and not decompressor.unused_data, "a text of another length")
+    require(len(text) == length and decompressor.eof and not decompressor.unused_data, "a text of another length")
     return text
 
 
@@ -62,6 +63,7 @@ def integers(text: Bytes, number: int) -> list[int]:
     order = text.varint()
     require(order <= 2, "differences of an unknown order")
     values = [text.signed() for _ in range(number)]
+    require(all(-MOST_INTEGER <= value <= MOST_INTEGER for value in values), "an integer beyond the limit")
     if order == 2:
         values = [*values[:1], *accumulate(values[1:])]
     return list(accumulate(values)) if order else values
@@ -81,6 +83,7 @@ class Step:
         return self.kind in (LEAF, BARE, IMAGE)
 
     def length(self, number: int) -> bytes:
+        require(number < 2**(32 if self.wide else 16), "a length beyond its field")
         return number.to_bytes(4 if self.wide else 2, "big" if self.big else "little")
 
 
@@ -135,6 +138,7 @@ class Text:
         count = text.varint()
         require(count <= MOST_FILES, "too many files")
         self.by_item = text.varint()
+        require(self.by_item <= 1, "keys of an unknown kind")
         structures = [read_structure(text) for _ in range(text.varint())]
         names, checksums, numbers = (read_column(text, aside, count) for _ in range(3)) if count else ([], [], [])
         self.names = [name.decode("utf-8", "surrogateescape") for name in names]
@@ -182,11 +186,13 @@ def check_names(names: list[str]) -> None:
     for name in names:
         parts = name.split("/")
         require(not {"", ".", ".."} & set(parts), "a name that leads elsewhere")
+        require("\0" not in name, "a name with a zero byte")
         require(not any("/".join(parts[:n]) in taken for n in range(1, len(parts))), "a name that is a folder too")
 
 
 def read_structure(text: Bytes) -> list[Step]:
     codes = text.take(text.varint())
+    require(all(code < 128 for code in codes), "an unknown bit of a step")
     steps = [Step(code & 7, text.take(HEADER_SIZES[code >> 3 & 3]), bool(code & 32), bool(code & 64)) for code in codes]
     depth = images = 0
     for step in steps:
@@ -219,7 +225,9 @@ def rebuild(structure: list[Step], values: Iterator[bytes], image_steps: Iterato
             if step.kind == IMAGE:
                 stack, number = next(image_steps)
                 require(0 <= stack < len(images), "an unknown stack")
-                value = b"".join(next(images[stack]) for _ in range(number)) + value
+                own = list(islice(images[stack], max(number, 0)))
+                require(len(own) == number, "an image that its stack does not have")
+                value = b"".join(own) + value
             parts[-1] += step.header + step.length(len(value)) + value
     return parts[0]
 
@@ -235,7 +243,9 @@ def read_column(text: Bytes, aside: Bytes, number: int) -> list[bytes]:
     require(kind == 2, "a column of an unknown kind")
     pad = text.varint()
     require(pad < len(PADS), "an unknown pad")
-    parts = [read_part(text, number) for _ in range(text.varint())]
+    count = text.varint()
+    require(count <= MOST_PARTS, "too many parts")
+    parts = [read_part(text, number) for _ in range(count)]
     values = [b"".join(row) for row in zip(*parts, strict=True)] if parts else [b""] * number
     return [value + PADS[pad] if len(value) % 2 else value for value in values]
 
@@ -244,8 +254,9 @@ def read_part(text: Bytes, number: int) -> list[bytes]:
     """A part of values that are numbers."""
     kind, parameter = text.varint(), text.varint()
     if kind == 0:
+        require(parameter <= MOST_SAME, "too many bytes that are the same")
         return [text.take(parameter)] * number
-    require(kind <= 4, "a part of an unknown kind")
+    require(kind <= 4 and parameter <= MOST_DIGITS, "a part of an unknown kind")
     values = integers(text, number)
     if kind == 1:
         return [str(value).encode() for value in values]

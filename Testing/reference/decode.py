@@ -28,7 +28,7 @@ def decode(data: bytes) -> Decoded:
     file = container.read(data)
     header = file.header
     voxels = to_axes(decode_frames(file), header)
-    return Decoded(voxels, header["axes"], file.ijk_to_ras, header["sequence"], file.metadata)
+    return Decoded(voxels, header["axes"], file.ijk_to_ras, header.get("sequence"), file.metadata)
 
 
 def preview(data: bytes, reduction: int, budget: int) -> np.ndarray:

@@ -83,9 +83,10 @@ class Neural:
         self.places = [np.array(used) for used in self.used]
         self.in_slice = config["residuals"]
         self.inputs = config["inputs"]
-        require(type(self.inputs) is int and 0 <= self.inputs <= len(self.taps), "the inputs")
+        in_frame = sum(tap[0] == 0 for tap in self.taps)
+        require(type(self.inputs) is int and 1 <= self.inputs <= in_frame, "the inputs")
         self.bound, self.regions = config.get("bound"), config.get("regions")
-        require(self.regions is None or self.bound is not None, "regions without a bound")
+        self.check_loss(config)
         parts = Bytes(model)
         experts, change = (parts.take(parts.varint()) for _ in range(2))
         parts.end()
@@ -93,6 +94,18 @@ class Neural:
         self.network = changed(find_network(config["network"]), change)
         require(self.network[0].shape[1] == self.inputs + config["residuals"] + 9 + 5 + 6 + 1, "inputs of the network")
         require(self.network[-1].shape[0] == 2, "outputs of the network")
+
+    def check_loss(self, config: dict) -> None:
+        """`bound` and `regions`."""
+        require("bound" in config or "regions" not in config, "regions without a bound")
+        if "bound" in config:
+            require(isinstance(self.bound, list) and [type(n) for n in self.bound] == [int] * 3, "the bound")
+            max_error, low, high = self.bound
+            require(1 <= max_error <= 2**20 and 0 <= low <= high <= self.maximum, "the bound")
+        if "regions" in config:
+            require(isinstance(self.regions, list) and 1 <= len(self.regions) <= 16, "the regions")
+            require(all(type(n) is int and n >= 0 for n in self.regions) and max(self.regions) == max_error,
+                    "the regions")
 
     def read_experts(self, experts: bytes) -> tuple[list[list[int]], list[np.ndarray]]:
         """Thresholds and weights (class, tap) of each surrounding."""
@@ -193,6 +206,7 @@ class Slab:
 
     def __init__(self, codec: Neural, payload: bytes, shape: Offset, regions: np.ndarray | None):
         require(int(np.prod(shape[:3])) <= MOST_ROWS, "too many rows in a slab")
+        require(codec.temporal or shape[0] == 1, "several frames where none is looked at")
         self.codec, self.shape, self.regions = codec, shape, regions
         self.samples, self.residuals = np.zeros(shape, np.int64), {}
         number = 1 if codec.regions is None else len(codec.regions)

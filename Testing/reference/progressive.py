@@ -57,6 +57,8 @@ class Progressive(Wavelet):
     def __init__(self, config: dict, model: bytes):
         self.layers, self.sets = config.get("layers"), config.get("tables")
         require(isinstance(self.layers, list) and len(self.layers) <= 255, "the layers")
+        require(not {"bound", "steps", "regions"} & set(config), "loss")
+        require("tables" not in config or self.sets is not None, "tables that are null")
         super().__init__({key: value for key, value in config.items() if key not in ("layers", "tables")}, model)
         left = dict.fromkeys(range(self.levels), 27)
         for layer in self.layers:

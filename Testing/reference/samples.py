@@ -2,8 +2,8 @@
 
 import base64
 import binascii
-import math
 import struct
+import sys
 from bisect import bisect_right
 from itertools import accumulate
 
@@ -32,7 +32,7 @@ class SampleMap:
         require(type(self.shift) is int and 0 <= self.shift <= 63, "shift")
         if "scale" in config:
             require(self.dtype.kind == "f" and "zeros" not in config, "a scale is for floats, without zeros")
-            require(type(self.scale) in (int, float) and math.isfinite(self.scale) and self.scale > 0, "the scale")
+            require(type(self.scale) in (int, float) and 0 < self.scale <= sys.float_info.max, "the scale")
         self.bits = 64 if "scale" in config else bits - self.zeros
         self.starts, lengths = read_intervals(config["intervals"], self.bits)
         self.ranks = [0, *accumulate(length + 1 for length in lengths)]  # of the starts; the last is the count

@@ -40,6 +40,7 @@ class Wavelet:
     def __init__(self, config: dict, model: bytes):
         require(set(config) - {"bound", "steps", "points", "regions"}
                 == {"maximum", "levels", "depth_levels", "depth_axis", "weight_sets"}, "the configuration")
+        require(None not in config.values(), "an entry that is null")
         self.maximum, self.levels, self.depth_levels = config["maximum"], config["levels"], config["depth_levels"]
         self.depth_axis, self.weight_sets = config["depth_axis"], config["weight_sets"]
         require(self.depth_axis in ("k", "frames"), "the depth axis")

@@ -76,7 +76,7 @@ class NagoorCodec(Codec):
     @classmethod
     def from_config(cls, config: dict, model: bytes) -> NagoorCodec:
         preset, maximum = config.get("neighbourhood"), config.get("maximum")
-        if not isinstance(preset, str) or preset not in NEIGHBOURHOODS or type(maximum) is not int \
+        if set(config) != {"neighbourhood", "maximum", "network"} or not isinstance(preset, str) or preset not in NEIGHBOURHOODS or type(maximum) is not int \
                 or not 0 <= maximum < 1 << 24 or model:
             raise FormatError("The configuration of the codec nagoor is not valid.")
         if shipped_network(preset).sha256 != config.get("network"):
@@ -105,7 +105,7 @@ class NagoorCodec(Codec):
     @one_thread_blas()
     def decode(self, payload: bytes, shape: tuple[int, int, int, int]) -> np.ndarray:
         _check_size(shape, self._preset, FormatError)
-        decoder = GroupDecoder(payload, int(np.prod(shape)))
+        decoder = GroupDecoder(payload, N_GROUPS, int(np.prod(shape)))
         state = _State(self, shape)
         slab = np.empty(int(np.prod(shape)), np.int32)
         for voxels in decoding_order(shape, self._neighbourhood):

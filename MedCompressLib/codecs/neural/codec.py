@@ -118,7 +118,7 @@ class NeuralCodec(Codec):
     @classmethod
     def from_config(cls, config: dict, model: bytes) -> NeuralCodec:
         radii, near, maximum, bound = _read_config(config)
-        base = find_shipped(str(config.get("network")))
+        base = find_shipped(config["network"])
         if base.n_inputs != n_network_inputs(near) or base.n_outputs != 2:
             raise FormatError("The file's network does not fit its neighbourhood.")
         reader = ByteReader(model)
@@ -206,8 +206,8 @@ class NeuralCodec(Codec):
     @one_thread_blas()
     def decode(self, payload: bytes, shape: tuple[int, int, int, int],
                regions: np.ndarray | None = None) -> np.ndarray:
-        _check_size(shape, self._predictor.neighbourhood, FormatError)
-        decoder = GroupDecoder(payload, int(np.prod(shape)), self._given)
+        self._check_shape(shape)
+        decoder = GroupDecoder(payload, self._n_groups, int(np.prod(shape)), self._given)
         slab = np.empty(int(np.prod(shape)), np.int32)
         maximum, in_loops = self._predictor.maximum, self._lossless and worth_compiling(slab.size)
 
@@ -228,6 +228,13 @@ class NeuralCodec(Codec):
         run_wavefront(shape, self._predictor, voxels_of)
         return slab.reshape(shape)
 
+    def _check_shape(self, shape: tuple[int, int, int, int]) -> None:
+        """FormatError where there can be no slab of that shape."""
+        near = self._predictor.neighbourhood
+        _check_size(shape, near, FormatError)
+        if shape[0] > 1 and not near.temporal:
+            raise FormatError("A slab of the file has several frames, for which its neural codec is not made.")
+
     @property
     def at_once(self) -> int:
         return 1 if self._device is None else _SLABS_ON_DEVICE
@@ -242,8 +249,8 @@ class NeuralCodec(Codec):
         if device is None:
             return super().decode_many(payloads, shapes)
         for shape in shapes:
-            _check_size(shape, self._predictor.neighbourhood, FormatError)
-        decoders = [GroupDecoder(payload, int(np.prod(shape)), self._given)
+            self._check_shape(shape)
+        decoders = [GroupDecoder(payload, self._n_groups, int(np.prod(shape)), self._given)
                     for payload, shape in zip(payloads, shapes, strict=True)]
         return decode_slabs(decoders, shapes, self._predictor, device)
 
@@ -281,28 +288,39 @@ class _Coarse(Sequence):
 
 
 def _read_config(config: dict) -> tuple[list, Neighbourhood, int, SampleBound]:
+    needed = {"radii", "inputs", "residuals", "temporal", "maximum", "network"}
     try:
-        radii = [(int(radius), int(east)) for radius, east in config["radii"]]
-        n_inputs, n_residuals = int(config["inputs"]), int(config["residuals"])
-        temporal, maximum = bool(config["temporal"]), int(config["maximum"])
-        if not 0 < len(radii) <= _MAX_DEPTH or not all(0 <= radius <= _MAX_RADIUS and 0 <= east <= radius
-                                                       for radius, east in radii):
+        radii = [(_whole(radius, 0, _MAX_RADIUS), _whole(east, 0, radius)) for radius, east in config["radii"]]
+        n_residuals = _whole(config["residuals"], MIN_RESIDUALS, MAX_RESIDUALS)
+        temporal, maximum = config["temporal"], _whole(config["maximum"], 0, (1 << 24) - 1)
+        if (set(config) - {"bound", "regions"} != needed or not 0 < len(radii) <= _MAX_DEPTH or radii[0][0] < 2
+                or type(temporal) is not bool or type(config["network"]) is not str):
             raise ValueError
-        if not MIN_RESIDUALS <= n_residuals <= MAX_RESIDUALS:
-            raise ValueError
-        near = neighbourhood(radii, n_inputs, n_residuals, temporal)
-        if radii[0][0] < 2 or not 0 < n_inputs <= np.count_nonzero(near.taps[:, 0] == 0) or not 0 <= maximum < 1 << 24:
-            raise ValueError
-        bound = SampleBound(*(int(value) for value in config.get("bound", (0, 0, maximum))),
-                            tuple(int(value) for value in config.get("regions", ())))
-        if not (0 <= bound.max_error <= MAX_ERROR and 0 <= bound.low <= bound.high <= maximum):
-            raise ValueError
-        if bound.regions and (len(bound.regions) > _MAX_REGIONS or max(bound.regions) != bound.max_error
-                              or min(bound.regions) < 0):
-            raise ValueError
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        near = neighbourhood(radii, config["inputs"], n_residuals, temporal)
+        _whole(config["inputs"], 1, np.count_nonzero(near.taps[:, 0] == 0))
+        bound = _read_bound(config, maximum)
+    except (KeyError, TypeError, ValueError) as error:
         raise FormatError("The configuration of the neural codec is not valid.") from error
     return radii, near, maximum, bound
+
+
+def _read_bound(config: dict, maximum: int) -> SampleBound:
+    if "bound" not in config:
+        if "regions" in config:
+            raise ValueError
+        return SampleBound(0, 0, maximum)
+    max_error, low, high = config["bound"]
+    max_error, low, high = _whole(max_error, 1, MAX_ERROR), _whole(low, 0, maximum), _whole(high, low, maximum)
+    regions = tuple(_whole(allowed, 0, max_error) for allowed in config.get("regions", (max_error,)))
+    if len(regions) > _MAX_REGIONS or max(regions) != max_error:
+        raise ValueError
+    return SampleBound(max_error, low, high, regions if "regions" in config else ())
+
+
+def _whole(value: object, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError
+    return value
 
 
 CODEC = NeuralCodec

@@ -19,6 +19,7 @@ from .neighbourhood import N_SURROUNDINGS, Neighbourhood
 WEIGHT_BITS = 14
 MAX_WEIGHT = 1 << 20
 MAX_CLASSES = 64
+_GROUPS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +144,7 @@ def pack_experts(experts: Experts, neighbourhood: Neighbourhood) -> bytes:
     symbols = np.concatenate([counts, thresholds & 0xFFFF, thresholds >> 16, weights >> step_bits])
     groups = np.concatenate([np.zeros(len(counts)), np.ones(2 * len(thresholds)),
                              *(np.tile(_nearness(taps), len(rows)) for rows, _, taps in used)]).astype(np.uint8)
-    return bytes([step_bits]) + encode_groups(symbols, groups, 16)
+    return bytes([step_bits]) + encode_groups(symbols, groups, _GROUPS)
 
 
 def unpack_experts(data: bytes, neighbourhood: Neighbourhood) -> Experts:
@@ -151,7 +152,7 @@ def unpack_experts(data: bytes, neighbourhood: Neighbourhood) -> Experts:
     if not data or data[0] > WEIGHT_BITS:
         raise FormatError("The file's linear experts are damaged.")
     n_taps, places = len(neighbourhood.taps), _coded_taps(neighbourhood)
-    decoder = GroupDecoder(data[1:], N_SURROUNDINGS * (1 + MAX_CLASSES * (n_taps + 2)))
+    decoder = GroupDecoder(data[1:], _GROUPS, N_SURROUNDINGS * (1 + MAX_CLASSES * (n_taps + 2)))
     counts = decoder.decode(np.zeros(len(places), np.uint8))
     if counts.min() < 1 or counts.max() > MAX_CLASSES:
         raise FormatError("The file's linear experts are damaged.")

@@ -59,7 +59,9 @@ def pack_change(network: IntegerNetwork, base: IntegerNetwork) -> bytes:
 def unpack_change(data: bytes, base: IntegerNetwork) -> IntegerNetwork:
     """The network that `pack_change` was given; FormatError when there can be none."""
     groups = _layer_of_weight(base.weights)
-    changes = GroupDecoder(data[1:], len(groups)).decode(groups).astype(np.int64) * data[0]
+    decoder = GroupDecoder(data[1:], len(base.weights), len(groups))
+    changes = decoder.decode(groups).astype(np.int64) * data[0]
+    decoder.finish()
     parts = np.split(changes, np.cumsum([layer.size for layer in base.weights])[:-1])
     weights = [layer + part.reshape(layer.shape) for layer, part in zip(base.weights, parts, strict=True)]
     if any(np.abs(layer).max() >= 1 << 15 for layer in weights):

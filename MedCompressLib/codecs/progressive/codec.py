@@ -100,8 +100,10 @@ class ProgressiveCodec(Codec):
 
     @classmethod
     def from_config(cls, config: dict, model: bytes) -> ProgressiveCodec:
-        exact = {key: value for key, value in config.items() if key not in ("bound", "steps")}
+        exact = {key: value for key, value in config.items() if key not in ("layers", "tables")}
         plain = WaveletCodec.check_config(exact)
+        if plain.bound or plain.quantiser:
+            raise FormatError("The codec progressive has no loss, but its configuration has.")
         layers = check(config.get("layers"), plain.levels)
         numbers = check_numbers(config["tables"], layers) if "tables" in config else None
         codec = cls(plain.maximum, plain.levels, plain.depth_levels, plain.depth_axis, plain.weight_sets, layers,
@@ -173,7 +175,7 @@ class ProgressiveCodec(Codec):
         """The all-low part of a slab; the middle of what samples may be where nothing is known of it."""
         if chunk is None:
             return np.full(shape, self.maximum + 1 >> 1, np.int32)
-        decoder = GroupDecoder(chunk, int(np.prod(shape)))
+        decoder = GroupDecoder(chunk, 1, int(np.prod(shape)))
         low = lifting.sums(decoder.decode(np.zeros(shape, np.uint8)))
         decoder.finish()
         return low
@@ -237,7 +239,7 @@ class ProgressiveCodec(Codec):
         keys = self._weight_keys()
         sizes = np.array([self._weight_counts(*each) for each in keys]).ravel()
         reader = ByteReader(model)
-        decoder = GroupDecoder(reader.take(reader.varint(len(model))), int(sizes.sum()))
+        decoder = GroupDecoder(reader.take(reader.varint(len(model))), 2, int(sizes.sum()))
         flat = decoder.decode(np.repeat(np.arange(len(sizes)) % 2, sizes).astype(np.uint8))
         decoder.finish()
         if np.abs(flat.astype(np.int64)).max() > _WEIGHT_LIMIT:

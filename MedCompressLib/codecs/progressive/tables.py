@@ -91,7 +91,7 @@ class Tables:
         else:
             of_sets = [of_planes[numbers.index(number)] for number in range(max(numbers) + 1)]
         kinds = [_KIND[refined] for refined in of_sets]
-        decoder = GroupDecoder(data, sum(map(len, kinds)))
+        decoder = GroupDecoder(data, 3, sum(map(len, kinds)))
         codes = decoder.decode(np.concatenate(kinds))
         decoder.finish()
         if codes.min() < 0 or codes.max() >= MAX_CODE:

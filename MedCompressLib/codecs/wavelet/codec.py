@@ -32,6 +32,7 @@ MAX_LEVELS = 16
 MAX_DEPTH_LEVELS = 4
 _FIT_VOXELS = 1 << 20            # weights are fitted on at most about so many voxels
 _WEIGHT_LIMIT = 1 << 20
+_CONFIG = {"maximum", "levels", "depth_levels", "depth_axis", "weight_sets", "bound", "steps", "regions"}
 
 WeightKey = tuple[int, BandName, Pass]
 Code = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -132,6 +133,8 @@ class WaveletCodec(Codec):
     @classmethod
     def check_config(cls, config: dict) -> WaveletCodec:
         """A codec without weights; FormatError when the configuration is not valid."""
+        if unknown := set(config) - _CONFIG - ({"points"} if "steps" in config else set()):
+            raise FormatError(f"The wavelet configuration has an entry {min(unknown)[:40]!r}, which it cannot have.")
         try:
             numbers = [_checked(config[key], 0, most) for key, most in
                        (("maximum", (1 << 24) - 1), ("levels", MAX_LEVELS), ("depth_levels", MAX_DEPTH_LEVELS))]
@@ -218,7 +221,7 @@ class WaveletCodec(Codec):
             return self._layer(self.decode(first, shape), regions).decode(parts, low, high)
         check_levels(turned(shape, self.depth_axis), self.levels, self.depth_levels, FormatError)
         shapes = lifting.level_shapes(turned(shape, self.depth_axis), self.levels, self.depth_levels)
-        decoder = GroupDecoder(payload, int(np.prod(shape)))
+        decoder = GroupDecoder(payload, N_GROUPS + 1, int(np.prod(shape)))
 
         def code(coefficients: np.ndarray, mean: np.ndarray, group: np.ndarray) -> np.ndarray:
             residual = decoder.decode(group)
@@ -316,11 +319,13 @@ class WaveletCodec(Codec):
     def _read_model(self, model: bytes) -> None:
         keys = self._weight_keys()
         if not keys:
+            if model:
+                raise FormatError("The wavelet codec has a model where it can have none.")
             return
         counts = [term_counts(name, step, number < min(self.depth_levels, self.weight_sets))
                   for number, name, step in keys]
         sizes = np.array(counts).ravel()
-        decoder = GroupDecoder(model, int(sizes.sum()))
+        decoder = GroupDecoder(model, 2, int(sizes.sum()))
         flat = decoder.decode(np.repeat(np.arange(len(sizes)) % 2, sizes).astype(np.uint8))
         decoder.finish()
         if np.abs(flat.astype(np.int64)).max() > _WEIGHT_LIMIT:

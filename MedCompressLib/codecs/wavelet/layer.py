@@ -84,7 +84,7 @@ class Layer:
         known = Known(self._lattice, self._base)
         for region, payload in zip(self.parts, payloads, strict=True):
             if payload or np.any(self._regions == region):
-                decoder = GroupDecoder(payload, self._base.size)
+                decoder = GroupDecoder(payload, N_GROUPS, self._base.size)
                 self._code(known, region, lambda _component, _mean, group, _here, _error, decoder=decoder:
                            decoder.decode(group))
                 decoder.finish()
