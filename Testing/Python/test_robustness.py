@@ -16,6 +16,7 @@ import reference
 import surgery
 from reference.entropy import Bytes
 from reference.neural import Neural, find_network
+from robustness.differential import compare
 from robustness.fuzz import BYTES, CORPUS, TARGETS, fuzz, is_good, limited_memory, outcome
 from robustness.kills import kill_writers
 
@@ -50,6 +51,14 @@ def test_mutated_files(target):
     results = fuzz(target, COUNT, SEED)
     print(f"{target}: {COUNT} files, seed {SEED}, {dict(results)}")
     assert results["broken"] == 0 and results["refused"] > COUNT / 2
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_mutated_files_by_both_decoders(target):
+    """With any digest, so that what mutated payloads and models decode to is compared."""
+    results = compare(target, COUNT // (8 if target in ("neural", "nagoor") else 2), SEED)
+    print(f"{target}: seed {SEED}, {dict(results)}")
+    assert results["differ"] == 0 and results["refused"] > 0
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Section 13: how to decode."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from .checksums import voxel_digest
 from .refuse import require
 from .samples import SampleMap
 
-CODECS = {"raw": raw, "wavelet": wavelet, "runs": runs, "neural": neural, "nagoor": nagoor}
+CODECS = {"raw": raw, "wavelet": wavelet, "runs": runs, "neural": neural, "nagoor": nagoor, "progressive": progressive}
 
 
 @dataclass
@@ -49,40 +50,46 @@ def preview(data: bytes, reduction: int, budget: int) -> np.ndarray:
 def decode_frames(file: container.File) -> np.ndarray:
     """The voxels as an array (frames, k, j, i)."""
     sample_map = SampleMap(file.header["samples"])
+    codec = set_up(file, sample_map.maximum)
     frames = np.empty(container.frames_shape(file.header), file.header["dtype"])
     for slab in file.slabs:
-        part = decode_slab(file, slab, sample_map, frames[slab.frames, slab.slices].shape)
+        part = decode_slab(file, slab, sample_map, codec, frames[slab.frames, slab.slices].shape)
         require(voxel_digest(part)[:8] == slab.digest, "a slab has other voxels than it should")
         frames[slab.frames, slab.slices] = part
     require(voxel_digest(frames) == file.voxel_digest, "the volume has other voxels than it should")
     return frames
 
 
-def decode_slab(file: container.File, slab: container.Slab, sample_map: SampleMap, shape: tuple) -> np.ndarray:
+def set_up(file: container.File, maximum: int) -> Callable:
+    """The codec as a function of payload (or chunks), shape and perhaps regions of a slab, which returns samples."""
+    name, config = file.header["codec"]["id"], file.header["codec"]["config"]
+    require(name in CODECS, "an unknown codec")
+    regions, own = (where.get("regions", []) for where in (file.header["quality"], config))
+    require(not regions or name in ("neural", "wavelet"), "regions for a codec that has none")
+    require(isinstance(own, list) and len(own) == len(regions), "regions in the header or in the configuration only")
+    layers = file.header.get("layers", 1)
+    if name == "progressive":
+        return progressive.set_up(config, file.model, maximum, layers)
+    require(layers == 1, "layers for a codec that has none")
+    return CODECS[name].set_up(config, file.model, maximum)
+
+
+def decode_slab(file: container.File, slab: container.Slab, sample_map: SampleMap, codec: Callable,
+                shape: tuple) -> np.ndarray:
     """Voxels of a slab (section 7)."""
     dtype = np.dtype(file.header["dtype"])
-    codec = file.header["codec"]
-    require(codec["id"] in CODECS or codec["id"] == "progressive", "an unknown codec")
     if slab.storage == 1:
         size = int(np.prod(shape)) * dtype.itemsize
         payload = b"".join(slab.chunks)
         require(len(payload) == size and not slab.residue, "voxels as they are, of another length")
         return np.frombuffer(payload, dtype.newbyteorder("<")).reshape(shape).astype(dtype)
-    if codec["id"] == "progressive":
-        samples = progressive.decode_slab(codec["config"], file.model, sample_map.maximum, slab.chunks, shape)
-        require(bool(((samples >= 0) & (samples <= sample_map.maximum)).all()), "a sample out of range")
-        return sample_map.voxels(samples, slab.residue)
-    require(len(slab.chunks) == 1, "layers for a codec that has none")
-    parameters = codec["config"], file.model, sample_map.maximum, slab.chunks[0], shape
-    residue = slab.residue
+    coded = slab.chunks if file.header["codec"]["id"] == "progressive" else slab.chunks[0]
     if "regions" in file.header["quality"]:
-        require(codec["id"] in ("neural", "wavelet"), "regions for a codec that has none")
-        require(len(codec["config"].get("regions", [])) == len(file.header["quality"]["regions"]), "other regions")
-        regions = runs.decode_slab({}, b"", 0, residue, (1, *shape[1:]))
+        regions = runs.decode_slab(slab.residue, (1, *shape[1:]))
         require(bool((regions < len(file.header["quality"]["regions"])).all()), "a region that there is not")
-        samples, residue = CODECS[codec["id"]].decode_slab(*parameters, np.broadcast_to(regions, shape)), b""
+        samples, residue = codec(coded, shape, np.broadcast_to(regions, shape)), b""
     else:
-        samples = CODECS[codec["id"]].decode_slab(*parameters)
+        samples, residue = codec(coded, shape), slab.residue
     require(bool(((samples >= 0) & (samples <= sample_map.maximum)).all()), "a sample out of range")
     return sample_map.voxels(samples, residue)
 

@@ -121,7 +121,9 @@ class GroupStream:
                 if sizes[-1] % 2:
                     tables[len(sizes) - 1] = given(len(sizes) - 1)
                 sizes[-1] = (sizes[-1] + 1) // 2
-                sizes += [0] * (stream.varint() if sizes[-1] == 0 else 0)
+                more = stream.varint() if sizes[-1] == 0 else 0
+                require(more < groups, "more groups than there are")
+                sizes += [0] * more
         require(len(sizes) == groups, "more groups than there are")
         require(None not in tables.values(), "a table that nobody gives")
         require(sum(sizes) <= most, "more symbols than can be used")

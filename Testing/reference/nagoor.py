@@ -3,6 +3,8 @@
 import hashlib
 import json
 import struct
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,18 @@ ERROR_WEIGHTS = [8, 8, 4, 4, 2, 2, 4]
 GROUPS = 108
 
 
-def decode_slab(config: dict, model: bytes, maximum: int, payload: bytes, shape: tuple) -> np.ndarray:
-    """Samples of a slab (frames, k, j, i)."""
+def set_up(config: dict, model: bytes, maximum: int) -> Callable:
+    """The function that makes samples of the payload and the shape of a slab."""
     require(set(config) == {"maximum", "neighbourhood", "network"} and not model, "the configuration")
-    require(config["neighbourhood"] in RADII and config["maximum"] == maximum, "the configuration")
+    require(type(config["maximum"]) is int and config["maximum"] == maximum, "another maximum than that of the samples")
     name = config["neighbourhood"]
+    require(isinstance(name, str) and name in RADII, "the neighbourhood")
     layers = read_network((NETWORKS / f"{name}.mcmodel").read_bytes(), config["network"])
+    return partial(decode_slab, name, layers, maximum)
+
+
+def decode_slab(name: str, layers: list, maximum: int, payload: bytes, shape: tuple) -> np.ndarray:
+    """Samples of a slab (frames, k, j, i)."""
     depth, margin = len(RADII[name]) - 1, 2 * max(RADII[name])
     require(shape[0] * (shape[1] + depth) * (shape[2] + margin) * (shape[3] + margin) <= 2**25, "too large a slab")
     taps = [(-d, j, i) for d, r in enumerate(RADII[name]) for j in range(-r, r + 1) for i in range(-r, r + 1)

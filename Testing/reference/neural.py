@@ -5,6 +5,7 @@ import json
 import math
 import struct
 from bisect import bisect_right
+from collections.abc import Callable
 from itertools import accumulate, pairwise, product
 from operator import add
 from pathlib import Path
@@ -45,13 +46,11 @@ MOST_STEPS = 2**17
 Offset = tuple[int, int, int, int]  # frame, k, j, i
 
 
-def decode_slab(config: dict, model: bytes, maximum: int, payload: bytes, shape: Offset,
-                regions: np.ndarray | None = None) -> np.ndarray:
-    """Samples of a slab; `regions` holds the region of each voxel, if there are any."""
+def set_up(config: dict, model: bytes, maximum: int) -> Callable:
+    """The function that makes samples of payload, shape and, if there are any, the region of each voxel of a slab."""
     codec = Neural(config, model)
     require(codec.maximum == maximum, "another maximum than that of the samples")
-    require((regions is None) == (codec.regions is None), "regions in the header or in the configuration only")
-    return Slab(codec, payload, shape, regions).decode()
+    return lambda payload, shape, regions=None: Slab(codec, payload, shape, regions).decode()
 
 
 def scaled_root(n: int, shift: int) -> int:

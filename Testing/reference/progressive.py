@@ -1,6 +1,7 @@
 """Section 10.6: the codec `progressive`."""
 
 from bisect import bisect_right
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -37,12 +38,12 @@ RINGS = [[(0, -1, 0), (0, 0, -1), (0, 0, 1), (0, 1, 0)],
          [(dd, dj, di) for dd, dj, di in product((-1, 1), (-1, 0, 1), (-1, 0, 1)) if (dj, di) != (0, 0)]]
 
 
-def decode_slab(config: dict, model: bytes, maximum: int, chunks: list[bytes], shape: Shape) -> np.ndarray:
-    """Samples of a slab from all of its chunks."""
+def set_up(config: dict, model: bytes, maximum: int, layers: int) -> Callable:
+    """The function that makes samples of all chunks and the shape of a slab."""
     codec = Progressive(config, model)
     require(codec.maximum == maximum, "another maximum than that of the samples")
-    require(len(chunks) == codec.count, "another number of layers")
-    return codec.decode(chunks, shape, 0)
+    require(layers == codec.count, "another number of layers")
+    return lambda chunks, shape: codec.decode(chunks, shape, 0)
 
 
 def preview_slab(config: dict, model: bytes, chunks: list[bytes], shape: Shape, reduction: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Section 10.3: the codec `runs`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
@@ -55,9 +55,14 @@ NEIGHBOURS = {
 Neighbour = tuple[bool, int, int, int, int]  # near, slices below, dj, di, vote
 
 
-def decode_slab(config: dict, model: bytes, maximum: int, payload: bytes, shape: tuple) -> np.ndarray:
-    """Samples of a slab."""
+def set_up(config: dict, model: bytes, _: int) -> Callable:
+    """The function that makes samples of the payload and the shape of a slab."""
     require(not config and not model, "the configuration")
+    return decode_slab
+
+
+def decode_slab(payload: bytes, shape: tuple) -> np.ndarray:
+    """Samples of a slab."""
     stream = Bytes(payload)
     counts = [stream.varint() for _ in range(3)]
     require(max(counts) <= np.prod(shape), "more labels, literals or exceptions than voxels")

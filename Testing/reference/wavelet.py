@@ -26,12 +26,11 @@ Pass = tuple[int, int]
 Key = tuple[int, Name, Pass]  # of weights; first the number of the set
 
 
-def decode_slab(config: dict, model: bytes, maximum: int, payload: bytes, shape: Shape,
-                regions: np.ndarray | None = None) -> np.ndarray:
-    """Samples of a slab."""
+def set_up(config: dict, model: bytes, maximum: int) -> Callable:
+    """The function that makes samples of payload, shape and, if there are any, the region of each voxel of a slab."""
     codec = Wavelet(config, model)
     require(codec.maximum == maximum, "another maximum than that of the samples")
-    return codec.decode(payload, shape) if regions is None else codec.decode_regions(payload, shape, regions)
+    return codec.decode if codec.regions is None else codec.decode_regions
 
 
 class Wavelet:
