@@ -238,7 +238,9 @@ def test_configurations_at_and_beyond_their_limits(beyond):
     ((58254, 2, 1, 1), 1, 1, True), ((58255, 2, 1, 1), 1, 1, False),       # twice that, as the depth is split
     ((58254, 1, 2, 1), 2, 0, True), ((58255, 1, 2, 1), 2, 0, False),       # in both levels
     ((1, 1, 1, 1398090), 1, 0, True), ((1, 1, 1, 1398091), 1, 0, False),   # 4 * 6 * (699045 + 5)
-    ((1, 1, 8192, 8192), 10, 0, True), ((1, 1, 16, 2**22), 1, 0, True), ((1, 1, 2, 2**25), 1, 0, False)])
+    ((1, 1, 8192, 8192), 10, 0, True), ((1, 1, 16, 2**22), 1, 0, True), ((1, 1, 2, 2**25), 1, 0, False),
+    ((1, 1, 8, 2**22), 1, 1, True), ((1, 1, 7, 2**23), 1, 1, False),       # 4.5 and 5.1 times the voxels
+    ((2, 1, 2896, 2896), 1, 0, False), ((1, 2, 2896, 2896), 1, 0, True)])
 def test_levels_of_many_short_lines(shape, levels, depth_levels, fits):
     """Up to the limit of the format, decoding goes on to the payload."""
     codec = WaveletCodec(100, levels, depth_levels, "k", levels)
