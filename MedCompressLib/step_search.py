@@ -26,14 +26,15 @@ class Goal:
     file_bytes : float or None
         Largest size; None where the fidelity is given.
     squared_error : float or None
-        Largest mean squared error of the voxels; None where the size is given.
+        Largest mean squared error, in samples; None where the size is given.
     """
 
     file_bytes: float | None
     squared_error: float | None
 
     @classmethod
-    def of(cls, target: Target, voxels: np.ndarray | LazyArray, peak: float) -> Goal:
+    def of(cls, target: Target, voxels: np.ndarray | LazyArray, peak: int) -> Goal:
+        """That of a volume whose largest sample is `peak`."""
         if isinstance(target, TargetPSNR):
             return cls(None, (peak / 10**(target.psnr_db / 20))**2)
         size = math.prod(voxels.shape)

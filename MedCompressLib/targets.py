@@ -80,7 +80,7 @@ def encode_target(volume: Volume | LazyVolume, voxels: np.ndarray | LazyArray, f
             raise UnsupportedError(f"A region of interest needs integer voxels, and these are {voxels.dtype.name}.")
         regions, bounds = roi.regions(voxels.shape[1:], volume.spacing, None)
     job = _Job(volume, plain, grid, SampleMap.fit_linear(plain), preset, target, threads, regions, bounds)
-    goal = Goal.of(target, voxels, job.samples.maximum * job.samples.unit)
+    goal = Goal.of(target, voxels, job.samples.maximum)
     if _fits_without_loss(job, goal, lossless):
         lossless(volume, file)
         if goal.file_bytes is None or file.seek(0, io.SEEK_END) <= goal.file_bytes:
@@ -200,19 +200,18 @@ def _fit(job: _Job, goal: Goal, codec_class: type[Codec], ends: tuple[float, flo
          progress: Progress) -> tuple[Codec, float, float]:
     """A codec fitted to a sample of the volume, the step that meets the goal there, and the slope around it."""
     sample = codec_class.sampled(job.mapped)
-    unit = job.samples.unit**2
 
     def distance(codec: Codec) -> float:
         payload, decoded = codec.encode_measured(sample)
         error = (decoded - sample.astype(np.float64)).ravel()
         return goal.distance(job.overhead(codec) + len(payload) * job.voxels / sample.size,
-                             error @ error / sample.size * unit)
+                             error @ error / sample.size)
 
     if goal.file_bytes:
         bits = min(8 * goal.file_bytes / job.voxels, 24)
         step = 4 * float(np.abs(np.diff(sample, axis=3)).mean() if sample.shape[3] > 1 else 1) * 2.0**-bits
     else:
-        step = math.sqrt(15 * goal.squared_error / unit)
+        step = math.sqrt(15 * goal.squared_error)
     step = min(max(step, ends[0]), ends[1])
     for attempt in range(2):
         codec = codec_class.fit([sample], job.samples.maximum, job.preset, job.volume.spacing,
@@ -243,7 +242,7 @@ def _encode_all(job: _Job, codec: Codec, progress: Progress) -> _Encoded:
             squares += square
             progress(len(payloads) / len(job.grid))
     return _Encoded(codec, payloads, job.overhead(codec) + sum(map(len, payloads)),
-                    squares / job.voxels * job.samples.unit**2)
+                    squares / job.voxels)
 
 
 def _write(job: _Job, encoded: _Encoded, file: BinaryIO, progress: Progress) -> None:

@@ -21,6 +21,7 @@ SAMPLE_BITS = 24
 DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 
 _FLOAT_BITS = 22  # of the samples of floats that are no multiples of anything
+_LARGEST_SQUARED = 1e140  # errors beyond it, or below its inverse, are squared and summed up no more in doubles
 _PADDING_GAP = 16  # a lone value at least so far beyond all others is padding
 _TRIAL_SLICES = 2
 _TRIAL_VOXELS = 2**16  # for the split, which is tried at twenty places
@@ -94,6 +95,10 @@ def _linear_floats(dtype: np.dtype, used: UsedPatterns) -> dict:
                    for end in (used.starts[0], used.stops[-1]))
     if not np.isfinite([least, most]).all():
         raise UnsupportedError("A target needs voxels that are all finite numbers; store these lossless.")
+    if max(abs(least), abs(most)) > _LARGEST_SQUARED or 0 < most - least < 1 / _LARGEST_SQUARED:
+        raise UnsupportedError("A target needs floats whose errors can be squared: no larger than "
+                               f"{_LARGEST_SQUARED:g}, of a range of at least {1 / _LARGEST_SQUARED:g} or none; store "
+                               "these lossless.")
     scale = _find_scale(values) if used.exact else None
     if scale is None:
         scale = max((most / 2 - least / 2) * 2.0**(1 - _FLOAT_BITS), max(abs(least), abs(most)) / EXACT_MULTIPLE * 4,

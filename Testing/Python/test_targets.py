@@ -155,6 +155,21 @@ def test_voxels_that_are_no_numbers_are_refused(value):
         mc.compress(voxels, quality=mc.TargetPSNR(40))
 
 
+@pytest.mark.parametrize("factor", [1e136, 1e-140, 1e139, 1e305, 1e-146, 1e-300])
+@pytest.mark.parametrize("target", [mc.TargetPSNR(0), mc.TargetPSNR(50), mc.TargetPSNR(300), mc.TargetRatio(2)])
+def test_floats_that_are_very_large_or_small(factor, target):
+    """What is reached can be told as long as errors have squares; else they are refused."""
+    voxels = scan()[:2, :20, :20].astype(np.float64) * factor
+    if 1e-142 < factor < 1e138:
+        data = mc.compress(voxels, quality=target, threads=1)
+        error = mc.decompress(data).voxels - voxels
+        reached = mc.info(data)["quality"].get("reached", {"rmse": 0.0})
+        assert reached["rmse"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-6)
+    else:
+        with pytest.raises(mc.UnsupportedError, match="squared"):
+            mc.compress(voxels, quality=target, threads=1)
+
+
 def test_a_range_beyond_24_bits_is_refused():
     voxels = np.array([0, 2**40, 5, 7] * 40, np.int64).reshape(4, 4, 10)
     with pytest.raises(mc.UnsupportedError, match="24 bits"):
