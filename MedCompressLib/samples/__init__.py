@@ -101,7 +101,8 @@ class SampleMap:
         Raises
         ------
         UnsupportedError
-            Voxels that are no finite numbers or too large or small to be squared, or integers of a range of more than 24 bits; or as in `fit`.
+            Voxels that are no finite numbers, or too large or too small for their errors to be squared; integers of a
+            range of more than 24 bits; or as in `fit`.
         """
         return cls(**choose_linear(slabs))
 

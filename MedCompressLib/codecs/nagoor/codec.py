@@ -76,8 +76,8 @@ class NagoorCodec(Codec):
     @classmethod
     def from_config(cls, config: dict, model: bytes) -> NagoorCodec:
         preset, maximum = config.get("neighbourhood"), config.get("maximum")
-        if set(config) != {"neighbourhood", "maximum", "network"} or not isinstance(preset, str) or preset not in NEIGHBOURHOODS or type(maximum) is not int \
-                or not 0 <= maximum < 1 << 24 or model:
+        if (set(config) != {"neighbourhood", "maximum", "network"} or not isinstance(preset, str)
+                or preset not in NEIGHBOURHOODS or type(maximum) is not int or not 0 <= maximum < 1 << 24 or model):
             raise FormatError("The configuration of the codec nagoor is not valid.")
         if shipped_network(preset).sha256 != config.get("network"):
             raise FormatError("The file needs a network that this version of MedCompress does not have; decode it with "
