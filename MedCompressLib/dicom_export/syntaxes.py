@@ -47,6 +47,10 @@ def set_pixels(dataset, samples: np.ndarray, syntax: str) -> None:
     """
     from pydicom.uid import UID
 
+    if dataset.BitsAllocated % 8:
+        raise UnsupportedError(f"Images of {dataset.BitsAllocated} bit are not exported; archive the series instead.")
+    if syntax == "htj2k" and dataset.BitsAllocated > 16:
+        raise UnsupportedError("What decodes htj2k takes no more than 16 bits; choose another transfer syntax.")
     size = dataset.BitsAllocated // 8
     data = samples.astype(f"<{samples.dtype.kind}{size}", copy=False).tobytes()
     dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT)
@@ -65,7 +69,7 @@ def set_pixels(dataset, samples: np.ndarray, syntax: str) -> None:
             dataset.compress(UID(SYNTAXES[syntax]), encoding_plugin=_PYDICOM_PLUGINS[syntax],
                              generate_instance_uid=False)
     except (ImportError, RuntimeError, ValueError, NotImplementedError, AttributeError) as error:
-        raise UnsupportedError(f"The images cannot be encoded as {syntax}: {_first_line(error)}."
+        raise UnsupportedError(f"The images cannot be encoded as {syntax}: {_one_line(error)}."
                                + (f" If {_PACKAGES[syntax]} is not installed, install it."
                                   if syntax in _PACKAGES else "")) from error
     if not np.array_equal(_decoded(dataset, samples), samples):
@@ -100,5 +104,5 @@ def _decoded(dataset, samples: np.ndarray) -> np.ndarray:
     return pixel_array(dataset).reshape(samples.shape)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
+def _one_line(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__).rstrip(".:")

@@ -14,6 +14,8 @@ import MedCompressLib as mc
 from MedCompressLib.dicom import read_series
 from MedCompressLib.dicom_archive import Archive
 from MedCompressLib.dicom_export import SYNTAXES, Loss, export_series
+from MedCompressLib.dicom_export.syntaxes import set_pixels
+from MedCompressLib.errors import UnsupportedError
 
 PACKAGES = {"jpeg-ls": "jpeg_ls", "jpeg-2000": "openjpeg", "htj2k": "imagecodecs"}
 LOSS = Loss(12.5, "Near-lossless: no stored value is off by more than 2")
@@ -266,3 +268,24 @@ class TestFresh:
     def test_refusals(self, tmp_path, volume, options, reason):
         with pytest.raises(mc.UnsupportedError, match=reason):
             export_series(volume, tmp_path / "out", **options)
+
+
+@pytest.mark.parametrize(("allocated", "syntax", "reason"), [
+    (1, "explicit", "Images of 1 bit are not exported"), (32, "htj2k", "no more than 16 bits")])
+def test_images_that_cannot_be_exported(allocated, syntax, reason):
+    dataset = pydicom.Dataset()
+    dataset.BitsAllocated = allocated
+    with pytest.raises(UnsupportedError, match=reason):
+        set_pixels(dataset, np.zeros((1, 4, 4), np.uint32), syntax)
+
+
+def test_the_reason_of_an_encoder_is_told(monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("Unable to encode, as all plugins failed:\n  this one: there are too few rows")
+
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.BitsAllocated = 16
+    monkeypatch.setattr(pydicom.Dataset, "compress", fails)
+    with pytest.raises(UnsupportedError, match=r"all plugins failed: this one: there are too few rows\."):
+        set_pixels(dataset, np.zeros((1, 4, 4), np.uint16), "jpeg-2000")
