@@ -27,22 +27,14 @@ def replacing(path: str | os.PathLike, overwrite: bool) -> Iterator[BinaryIO]:
         There is such a file and `overwrite` is false, the folder is missing, or the file cannot be written (no
         permission, a full disk).
     """
-    target = Path(os.path.realpath(path))
-    if os.path.isdir(target):
-        raise MedCompressError(f"{path} is a folder; give the name of a file.")
-    if not os.path.isdir(target.parent):
-        raise MedCompressError(f"There is no folder {target.parent}; create it first.")
-    check_replaceable(target)
-    _check_absent(target, overwrite)
-    temporary = target.with_name(f".medcompress-{secrets.token_hex(8)}.part")
+    target = _target(path, overwrite)
+    temporary = _temporary(target)
     try:
         with _explained(path):
             file = open(temporary, "x+b")
         try:
             yield file
             with _explained(path):
-                file.flush()
-                os.fsync(file.fileno())
                 file.close()
         except BaseException:
             with suppress(OSError):  # what could not be written before cannot be flushed now
@@ -50,13 +42,30 @@ def replacing(path: str | os.PathLike, overwrite: bool) -> Iterator[BinaryIO]:
             raise
         _check_absent(target, overwrite)  # it may have come into being meanwhile
         with _explained(path):
-            if os.path.exists(target):
-                shutil.copymode(target, temporary)
-            os.replace(temporary, target)
+            _take_place(temporary, target)
     finally:
         with suppress(OSError):  # gone when all went well
             temporary.unlink()
-    _sync_folder(target.parent)
+
+
+@contextmanager
+def replacing_together(paths: list[Path], overwrite: bool) -> Iterator[Path]:
+    """A new folder for files of these names, which take the places of `paths` when the block ends well, the last first.
+
+    Each of them as in `replacing`, wherever its link leads.
+    """
+    targets = [_target(path, overwrite) for path in paths]
+    temporary = _temporary(targets[0])
+    try:
+        with _explained(paths[0]):
+            temporary.mkdir(0o700)
+            yield temporary
+            for target in targets:
+                _check_absent(target, overwrite)
+            for path, target in zip(reversed(paths), reversed(targets), strict=True):
+                _move(temporary / path.name, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -87,7 +96,7 @@ def replacing_files(folder: str | os.PathLike, names: list[str], overwrite: bool
     taken = next((name for name in names if os.path.lexists(target / name)), None)
     if taken is not None and not overwrite:
         raise MedCompressError(f"{target / taken} exists; choose another folder or allow overwriting.")
-    temporary = target.with_name(f".medcompress-{secrets.token_hex(8)}.part")
+    temporary = _temporary(target)
     try:
         with _explained(folder):
             temporary.mkdir()
@@ -112,10 +121,41 @@ def _explained(path: str | os.PathLike) -> Iterator[None]:
         raise MedCompressError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
-def check_replaceable(target: Path) -> None:
-    """Raise MedCompressError when there is a device, a pipe or the like, which no file may take the place of."""
-    if os.path.exists(target) and not os.path.isfile(target):
+def _target(path: str | os.PathLike, overwrite: bool) -> Path:
+    """Where a file of that name goes, if one may."""
+    target = Path(os.path.realpath(path))
+    if os.path.isdir(target):
+        raise MedCompressError(f"{path} is a folder; give the name of a file.")
+    if not os.path.isdir(target.parent):
+        raise MedCompressError(f"There is no folder {target.parent}; create it first.")
+    if os.path.exists(target) and not os.path.isfile(target):  # a device, a pipe or the like
         raise MedCompressError(f"{target} is not a regular file; give the name of a file.")
+    _check_absent(target, overwrite)
+    return target
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".medcompress-{secrets.token_hex(8)}.part")
+
+
+def _move(new: Path, target: Path) -> None:
+    """Like `_take_place`, also where a link has led to another disk."""
+    beside = _temporary(target)
+    try:
+        shutil.move(new, beside)
+        _take_place(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _take_place(new: Path, target: Path) -> None:
+    """Give a file, once it is on the disk, the name of an old one beside it, and its permissions."""
+    with open(new, "r+b") as file:
+        os.fsync(file.fileno())
+    if os.path.exists(target):
+        shutil.copymode(target, new)
+    os.replace(new, target)
+    _sync_folder(target.parent)
 
 
 def _check_absent(target: Path, overwrite: bool) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ from types import ModuleType
 from ..codecs import Progress
 from ..errors import MedCompressError, UnsupportedError
 from ..lazy import LazyVolume
-from ..replacing import check_replaceable
+from ..replacing import replacing_together
 from ..slabs import thread_count
 from ..volume import Volume
 
@@ -83,8 +82,9 @@ def write_image(path: str | os.PathLike, volume: Volume | LazyVolume, overwrite:
                 progress: Progress | None = None, threads: int | None = None) -> None:
     """Write an NRRD, NHDR, NIfTI, MHA, MHD or NPY file, the format chosen by the name.
 
-    `read_image` returns the same voxels, type and matrix. Nothing partial is left behind when writing fails. NHDR and
-    MHD have a second file for the voxels beside the header, of the same name with `.raw.gz` or `.zraw`.
+    `read_image` returns the same voxels, type and matrix. Old files are replaced by whole ones, which keep their
+    permissions, where a symbolic link points to; and not at all when writing fails. NHDR and MHD have a second file for
+    the voxels beside the header, of the same name with `.raw.gz` or `.zraw`.
 
     Parameters
     ----------
@@ -111,23 +111,11 @@ def write_image(path: str | os.PathLike, volume: Volume | LazyVolume, overwrite:
     path = Path(path)
     threads = thread_count(threads)
     module = _module_for(path)
-    if not path.parent.is_dir():
-        raise MedCompressError(f"There is no folder {path.parent}; create it first.")
-    names = module.file_names(path.name)
-    existing = [name for name in names if (path.parent / name).exists()]
-    if existing and not overwrite:
-        raise MedCompressError(f"{path.parent / existing[0]} exists; choose another name or allow overwriting.")
-    for name in existing:
-        check_replaceable(path.parent / name)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as folder:
-            module.write(Path(folder) / path.name, volume, progress or (lambda fraction: None), threads)
-            if not all((Path(folder) / name).is_file() for name in names):
-                raise UnsupportedError(f"A file cannot be written under the name {path.name}; choose a plainer one.")
-            for name in reversed(names):  # the header, which stands first, becomes visible last
-                os.replace(Path(folder) / name, path.parent / name)
-    except OSError as error:
-        raise MedCompressError(f"{path} cannot be written: {error.strerror or error}.") from error
+    paths = [path.parent / name for name in module.file_names(path.name)]
+    with replacing_together(paths, overwrite) as folder:
+        module.write(folder / path.name, volume, progress or (lambda fraction: None), threads)
+        if not all((folder / one.name).is_file() for one in paths):
+            raise UnsupportedError(f"A file cannot be written under the name {path.name}; choose a plainer one.")
 
 
 @contextmanager

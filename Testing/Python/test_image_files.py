@@ -1,6 +1,7 @@
 """Image files: what is read equals what SimpleITK reads wherever SimpleITK is exact, and what is written comes back."""
 
 import io
+import os
 import zlib
 
 import numpy as np
@@ -247,6 +248,33 @@ def test_the_data_file_of_another_header_is_not_overwritten(tmp_path):
     with pytest.raises(MedCompressError, match=r"a\.zraw exists"):
         write_image(tmp_path / "a.mhd", Volume(SMALL))
     assert [one.name for one in tmp_path.iterdir()] == ["a.zraw"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions and lets few users make links")
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".npy"])
+def test_links_and_permissions_stay(tmp_path, suffix):
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / f"a{suffix}"
+    write_image(link, Volume(SMALL))
+    for one in list(tmp_path.glob("a.*")):
+        one.chmod(0o640)
+        one.symlink_to(one.rename(tmp_path / "elsewhere" / f"real-{one.name}"))
+    write_image(link, Volume(SMALL + 1), overwrite=True)
+    links = list(tmp_path.glob("a.*"))
+    assert links and all(one.is_symlink() and one.stat().st_mode & 0o777 == 0o640 for one in links)
+    assert len(list((tmp_path / "elsewhere").iterdir())) == len(links) == len(list(tmp_path.iterdir())) - 1
+    assert np.array_equal(read_image(link).voxels, SMALL + 1)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nhdr"])
+def test_files_reach_the_disk_before_old_ones_go(tmp_path, suffix, monkeypatch):
+    path, events = tmp_path / f"a{suffix}", []
+    write_image(path, Volume(SMALL))
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: events.append("disk") or fsync(file))
+    monkeypatch.setattr(os, "replace", lambda old, new: events.append("name") or replace(old, new))
+    write_image(path, Volume(SMALL + 1), overwrite=True)
+    assert "".join(event[0] for event in events) == "dnd" * len(list(tmp_path.iterdir()))  # the folder follows
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):
