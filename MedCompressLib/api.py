@@ -398,6 +398,8 @@ def _model_bytes(model: str | os.PathLike | None) -> bytes | None:
         return None
     try:
         return Path(model).read_bytes()
+    except TypeError:
+        raise UnsupportedError(f"Give the model as the path of its file, not as {type(model).__name__}.") from None
     except OSError as error:
         raise UnsupportedError(f"The model {model} cannot be read: {error.strerror or error}.") from error
 

@@ -63,6 +63,12 @@ def main(arguments: list[str] | None = None) -> int:
     return FAILED
 
 
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     from . import __version__
     from .codecs import codec_ids
@@ -77,9 +83,9 @@ def _parser() -> argparse.ArgumentParser:
                                    description="Compress a volume into an .mcz file, which is decoded again and "
                                                "compared before it takes its name. Of DICOM every file is kept, byte "
                                                "for byte.")
-    compress.add_argument("input", type=Path, metavar="INPUT",
+    compress.add_argument("input", type=_path, metavar="INPUT",
                           help="NRRD, NHDR, NIfTI, MHA or MHD file, folder with DICOM files, or .mcz file")
-    compress.add_argument("output", type=Path, metavar="OUTPUT", nargs="?",
+    compress.add_argument("output", type=_path, metavar="OUTPUT", nargs="?",
                           help="the file to write; by default beside INPUT, its name ending in .mcz")
     compress.add_argument("--codec", choices=["auto", *codec_ids()], default="auto",
                           help="auto (default): runs for label maps, wavelet for everything else")
@@ -94,12 +100,12 @@ def _parser() -> argparse.ArgumentParser:
                       help="lose as much as leaves a peak signal-to-noise ratio of DB; the peak is the volume's range")
     loss.add_argument("--background", type=int, metavar="V",
                       help="with --roi: all voxels around the regions become V, in stored units")
-    compress.add_argument("--roi", type=Path, metavar="LABELS",
+    compress.add_argument("--roi", type=_path, metavar="LABELS",
                           help="label map on the volume's grid: what has a label comes back exactly, and one of the "
                                "options above is for the rest. A file of the codec progressive begins with its slabs")
     compress.add_argument("--margin", type=float, default=0.0, metavar="MM",
                           help="by how much the regions of --roi grow")
-    compress.add_argument("--model", type=Path, metavar="FILE",
+    compress.add_argument("--model", type=_path, metavar="FILE",
                           help="start from this model, made by `medcompress train`, instead of the one that comes with "
                                "the codec neural")
     compress.add_argument("--series", metavar="UID", help="only this series of a DICOM folder")
@@ -115,8 +121,8 @@ def _parser() -> argparse.ArgumentParser:
 
     decompress = commands.add_parser("decompress", help="restore an image file or DICOM files from an .mcz file",
                                      description="Restore the volume of an .mcz file, or the DICOM files in it.")
-    decompress.add_argument("input", type=Path, metavar="INPUT", help=".mcz file")
-    decompress.add_argument("output", type=Path, metavar="OUTPUT",
+    decompress.add_argument("input", type=_path, metavar="INPUT", help=".mcz file")
+    decompress.add_argument("output", type=_path, metavar="OUTPUT",
                             help="the file to write; its ending chooses the format (.nrrd, .nii.gz, .mha, ...). For "
                                  "DICOM files, the folder")
     decompress.add_argument("--series", metavar="UID", help="which series is the volume, if there are several")
@@ -131,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser("info", help="show what an .mcz file holds",
                                description="Show what an .mcz file holds, without decoding it.")
-    info.add_argument("input", type=Path, metavar="INPUT", help=".mcz file")
+    info.add_argument("input", type=_path, metavar="INPUT", help=".mcz file")
     info.add_argument("--json", action="store_true", help="print everything as JSON")
     info.add_argument("--phi", action="store_true",
                       help="show metadata, names of files and UIDs too, which may identify the patient")
@@ -140,15 +146,15 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check every checksum of an .mcz file and decode everything",
                                  description="Check every checksum of an .mcz file and decode everything. The exit "
                                              "code is 1 when anything is wrong.")
-    verify.add_argument("input", type=Path, metavar="INPUT", help=".mcz file")
+    verify.add_argument("input", type=_path, metavar="INPUT", help=".mcz file")
     verify.add_argument("--json", action="store_true", help="print the report as JSON")
     _add_common(verify, _verify, writes=False)
 
     train = commands.add_parser("train", help="train a model of the codec neural on scans of one's own",
                                 description="Train a model on some slices of each scan and say what it gains on "
                                             "others; `compress --model` uses it.")
-    train.add_argument("output", type=Path, metavar="OUT.mcmodel", help="the model file to write")
-    train.add_argument("scans", type=Path, metavar="SCAN", nargs="+",
+    train.add_argument("output", type=_path, metavar="OUT.mcmodel", help="the model file to write")
+    train.add_argument("scans", type=_path, metavar="SCAN", nargs="+",
                        help="NRRD, NHDR, NIfTI, MHA or MHD file, folder with one DICOM series, or .mcz file")
     train.add_argument("--preset", default="default", help="the preset the model is for (default: default)")
     train.add_argument("--steps", type=int, default=6000, metavar="N", help="at most so many steps (default 6000)")
@@ -165,11 +171,11 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write a volume as standard DICOM files",
                                  description="Write a volume as a DICOM series that any PACS reads. A lossy volume "
                                              "says so in every file.")
-    export.add_argument("input", type=Path, metavar="INPUT", help="image file, DICOM folder or .mcz file")
-    export.add_argument("output", type=Path, metavar="FOLDER", help="where to write the files")
+    export.add_argument("input", type=_path, metavar="INPUT", help="image file, DICOM folder or .mcz file")
+    export.add_argument("output", type=_path, metavar="FOLDER", help="where to write the files")
     export.add_argument("--syntax", choices=["explicit", "rle", "jpeg-ls", "jpeg-2000", "htj2k"], default="explicit",
                         help="transfer syntax, each lossless (default: explicit, which is not compressed)")
-    export.add_argument("--source", type=Path, metavar="PATH",
+    export.add_argument("--source", type=_path, metavar="PATH",
                         help="folder, or .mcz archive, with the DICOM series that the volume came from; by default "
                              "INPUT if that is DICOM, else a fresh series is made")
     export.add_argument("--series", metavar="UID", help="which series is the volume, if there are several")
@@ -181,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="compress and restore a scan with every codec, beside gzip NRRD",
                                description="Compress and restore a scan with every codec, and compare sizes and "
                                            "speeds with gzip NRRD as 3D Slicer writes it.")
-    demo.add_argument("input", type=Path, metavar="INPUT", nargs="?",
+    demo.add_argument("input", type=_path, metavar="INPUT", nargs="?",
                       help="image file, DICOM folder or .mcz file; by default a real scan that nibabel ships")
     demo.add_argument("--series", metavar="UID", help="which series of a DICOM folder that holds several")
     demo.set_defaults(run=_demo)

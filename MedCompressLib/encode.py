@@ -91,7 +91,7 @@ def chosen(codec: str, preset: str | None, voxels: np.ndarray | LazyArray,
     codec_class = get_codec(choose_codec(voxels) if codec == "auto" else codec)
     if preset is None:
         return codec_class, next(iter(codec_class.presets))
-    if preset not in codec_class.presets:
+    if not isinstance(preset, str) or preset not in codec_class.presets:
         raise UnsupportedError(f"The codec {codec_class.codec_id!r} has no preset {preset!r}; use one of "
                                f"{', '.join(codec_class.presets)}.")
     return codec_class, preset

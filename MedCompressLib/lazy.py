@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import UnsupportedError
+from .errors import MedCompressError, UnsupportedError
 from .slabs import SlabGrid, default_threads, ordered_map
 from .volume import SequenceAxis, Volume
 
@@ -43,6 +43,12 @@ class SlabSource(ABC):
         self.grid, self.dtype = grid, dtype
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
+        self._closed = False
+
+    def check_open(self) -> None:
+        """MedCompressError after `close`."""
+        if self._closed:
+            raise MedCompressError("The file was closed, so no more can be read from it.")
 
     def slab(self, number: int) -> np.ndarray:
         """The (frames, k, j, i) voxels of the slab with that number, which nobody may change."""
@@ -69,6 +75,7 @@ class SlabSource(ABC):
         """Let go of what is kept, and of the file."""
         with self._lock:
             self._kept.clear()
+        self._closed = True
 
 
 class ArraySlabs(SlabSource):
@@ -164,7 +171,10 @@ class LazyArray:
             Out of bounds, or an index other than whole numbers, slices, `...` and `numpy.newaxis`.
         FormatError
             The file is damaged there.
+        MedCompressError
+            It was closed.
         """
+        self._source.check_open()
         picked, shape = self._resolved(index)
         t, k, j, i, c = (picked.get(axis, range(1)) for axis in "tkjic")
         voxels = np.empty([len(part) for part in (t, k, j, i, c)], self.dtype)

@@ -43,11 +43,14 @@ class RegionOfInterest:
         labels = self.labels
         if not isinstance(labels, np.ndarray) or labels.ndim != 3 or labels.dtype.kind not in "biu":
             raise UnsupportedError("A region of interest needs a (k, j, i) array of booleans or whole numbers.")
+        for name, value in (("max_errors", self.max_errors), ("priorities", self.priorities)):
+            if not isinstance(value, dict):
+                raise UnsupportedError(f"Give {name} as a dictionary by label, not as {type(value).__name__}.")
         for label, max_error in self.max_errors.items():
             if type(max_error) is not int or not 0 <= max_error <= MAX_ERROR:
                 raise UnsupportedError(f"Label {label} needs a whole number from 0 to {MAX_ERROR} as its bound, not "
                                        f"{max_error!r}.")
-        if not 0 <= self.margin < np.inf:
+        if not isinstance(self.margin, (int, float)) or not 0 <= self.margin < np.inf:
             raise UnsupportedError(f"The margin must be a length of 0 mm or more, not {self.margin!r}.")
         for label, priority in self.priorities.items():
             if type(priority) is not int:

@@ -218,6 +218,8 @@ class Volume:
 def _checked_voxels(voxels: np.ndarray, axes: str) -> np.ndarray:
     if not isinstance(voxels, np.ndarray):
         raise UnsupportedError(f"Voxels must be a numpy array, not {type(voxels).__name__}; use numpy.asarray().")
+    if isinstance(voxels, np.ma.MaskedArray):
+        raise UnsupportedError("Voxels with a mask are not supported, as it would be lost; give filled() voxels.")
     native = voxels.dtype.newbyteorder("=")
     if native not in DTYPES:
         raise UnsupportedError(f"Voxels of type {voxels.dtype} are not supported; convert them to one of "

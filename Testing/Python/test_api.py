@@ -413,3 +413,13 @@ def test_import_is_light():
 def test_public_functions_are_documented():
     for name in mc.__all__:
         assert getattr(mc, name).__doc__, name
+
+
+@pytest.mark.parametrize(("options", "reason"), [
+    ({"model": 5}, "path of its file, not as int"), ({"preset": ["default"]}, "no preset"),
+    ({"preset": 5}, "no preset"),
+    ({"codec": ["wavelet"]}, "no codec"), ({"threads": "2"}, "threads"), ({"quality": "lossless"}, "quality"),
+    ({"quality": mc.NearLossless}, "quality"), ({"roi": np.ones((2, 3, 4))}, "RegionOfInterest")])
+def test_options_of_the_wrong_kind(options, reason):
+    with pytest.raises(mc.UnsupportedError, match=reason):
+        mc.compress(np.zeros((2, 3, 4), np.int16), **options)

@@ -319,6 +319,7 @@ class TestUsage:
     @pytest.mark.parametrize("arguments", [[], ["zip"], ["compress"], ["compress", "a", "b", "c"], ["info"],
                                            ["decompress", "a.mcz"], ["compress", "a", "--codec", "zip"],
                                            ["compress", "a", "--threads", "0"], ["compress", "a", "--threads", "x"],
+                                           ["compress", ""], ["compress", "a", ""], ["info", ""],
                                            ["decompress", "a", "b", "--slices", "3"],
                                            ["decompress", "a", "b", "--slices", "a:b"]])
     def test_wrong(self, run, arguments):

@@ -128,6 +128,9 @@ class TestContract:
             with mc.open(path) as lazy:
                 assert type(lazy._source).__name__ == "PlainSlabs", path.name
                 self.check(lazy, mc.read(path))
+            for use in (lambda lazy: lazy[0], np.asarray, list, lambda lazy: lazy.load()):
+                with pytest.raises(mc.MedCompressError, match="closed"):
+                    use(lazy)
 
     def test_files_that_are_read_whole(self, volume, tmp_path):
         for name in ("a.nrrd", "a.nii.gz"):

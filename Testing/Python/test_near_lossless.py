@@ -210,8 +210,12 @@ def test_regions_that_do_not_fit_are_refused():
         mc.compress(scan(), roi=mc.RegionOfInterest(np.zeros((6, 20, 24), bool)))
     with pytest.raises(mc.UnsupportedError, match="array of booleans"):
         mc.RegionOfInterest(np.zeros((6, 20, 24)))
-    with pytest.raises(mc.UnsupportedError, match="margin"):
-        mc.RegionOfInterest(np.zeros((6, 20, 24), bool), margin=-1)
+    for margin in (-1, "5", None):
+        with pytest.raises(mc.UnsupportedError, match="margin"):
+            mc.RegionOfInterest(np.zeros((6, 20, 24), bool), margin=margin)
+    for wrong in ({"max_errors": 5}, {"priorities": [1, 2]}):
+        with pytest.raises(mc.UnsupportedError, match="dictionary by label"):
+            mc.RegionOfInterest(np.zeros((6, 20, 24), bool), **wrong)
     with pytest.raises(mc.UnsupportedError, match="Label 3"):
         mc.RegionOfInterest(np.zeros((6, 20, 24), int), {3: -1})
     with pytest.raises(mc.UnsupportedError, match="at most 16"):

@@ -119,6 +119,7 @@ def nested(depth):
     ({"voxels": np.zeros((2, 2, 2), complex)}, "type complex128"),
     ({"voxels": np.zeros((2, 2, 2), object)}, "type object"),
     ({"voxels": [[[1]]]}, "must be a numpy array, not list"),
+    ({"voxels": np.ma.masked_less(np.zeros((2, 3, 4), np.int16), -1)}, "mask"),
     ({"voxels": np.zeros((2, 2))}, "has 2 axes but 'kji' names 3"),
     ({"voxels": np.zeros((2, 0, 2))}, "empty"),
     ({"axes": "ijk"}, "no axis order 'ijk'"),
