@@ -1,5 +1,6 @@
 """The parts of the panel in which quality and regions of interest are chosen."""
 
+import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
@@ -118,7 +119,8 @@ class QualitySection:
             self._parameters.outside = outside
             voxels = voxelsOfNode(frameOf(volume)) if volume and not refusalOf(volume) else None
             if outside == "constant" and voxels is not None and voxels.dtype.kind in "iu":
-                self._parameters.background = int(voxels.min())
+                limits = np.iinfo(np.int32)      # of a spin box, and so of the parameter
+                self._parameters.background = min(max(int(voxels.min()), limits.min), limits.max)
 
     def _onSegmentsChanged(self):
         if self._parameters:

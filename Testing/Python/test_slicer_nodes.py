@@ -173,6 +173,34 @@ def test_colors_of_the_user_travel_in_the_file(logic, tmp_path):
     assert logic.decompressFile(path).GetDisplayNode().GetColorNode() is colors, "the same table is not added twice"
 
 
+def test_colors_that_are_not_defined_and_terminology_travel_too(logic, tmp_path):
+    import slicer
+
+    liver = "SCT", "123037004", "Anatomical Structure", "SCT", "10200004", "Liver"
+
+    def addTable():
+        colors = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", "Organs")
+        colors.SetTypeToUser()
+        colors.SetNumberOfColors(4)
+        colors.SetColor(1, "liver", 0.5, 0.25, 0.0, 1.0)
+        colors.SetTerminology(1, *liver)
+        colors.SetColor(3, "spleen", 1.0, 0.0, 0.0, 1.0)
+        return colors
+
+    node = addVolume("uint8", className="vtkMRMLLabelMapVolumeNode")
+    node.GetDisplayNode().SetAndObserveColorNodeID(addTable().GetID())
+    path = tmp_path / "labels.mcz"
+    logic.compressVolume(node, path, codec="raw")
+    slicer.mrmlScene.Clear()
+    colors = logic.decompressFile(path).GetDisplayNode().GetColorNode()
+    assert [colors.GetColorDefined(index) for index in range(4)] == [False, True, False, True]
+    original = addTable()
+    assert [colors.GetTerminologyAsString(index) for index in range(4)] == [
+        original.GetTerminologyAsString(index) for index in range(4)]
+    assert colors.GetTerminologyType(1).GetCodeMeaning() == "Liver"
+    assert logic.decompressFile(path).GetDisplayNode().GetColorNode() is colors
+
+
 def test_slicers_own_colors_are_found_again(logic, tmp_path):
     import MedCompressLib as mc
 

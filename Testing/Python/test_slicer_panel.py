@@ -101,6 +101,19 @@ def test_what_has_no_effect_is_disabled_and_says_why(panel):
     assert ui.presetComboBox.enabled is True and ui.modelPathLineEdit.enabled is True
 
 
+def test_one_value_of_volumes_beyond_the_spin_box(panel):
+    import slicer
+
+    voxels = np.arange(3_000_000_000, 3_000_000_000 + 12 * 14 * 15, dtype=np.uint32).reshape(12, 14, 15)
+    volume = slicer.util.addVolumeFromArray(voxels)
+    panel._parameterNode.inputVolume = volume
+    panel.ui.segmentationSelector.setCurrentNode(addSegmentation(volume, ("liver",)))
+    choose(panel.ui.qualityComboBox, "near")
+    choose(panel.ui.outsideComboBox, "one value")
+    chooseSegments(panel, liver=0)
+    assert panel.ui.backgroundSpinBox.value == 2**31 - 1 and panel.ui.applyButton.enabled is True
+
+
 def test_only_the_segments_are_kept(panel):
     """The value outside starts as the lowest of the volume; a sample could not tell the size."""
     import slicer
