@@ -30,6 +30,13 @@ _OWN_FIELD = "MedCompress"
 # MetaIO reads a field into a buffer of 32 KiB.
 _MAXIMUM_FIELD = 30_000
 _MAXIMUM_LINE = 1 << 16
+# Fields that say what and where the voxels are, which no metadata may say again.
+_FIELDS_OF_FORMAT = {name.lower() for name in (
+    "ObjectType", "ObjectSubType", "NDims", "BinaryData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB",
+    "CompressedData", "CompressedDataSize", "CompressionLevel", "TransformMatrix", "Rotation", "Orientation", "Offset",
+    "Position", "Origin", "CenterOfRotation", "AnatomicalOrientation", "DistanceUnits", "ElementSpacing", "ElementSize",
+    "ElementNBits", "ElementType", "ElementNumberOfChannels", "ElementToIntensityFunctionSlope",
+    "ElementToIntensityFunctionOffset", "ElementDataFile", "DimSize", "HeaderSize", "HeaderSizePerSlice")}
 
 
 def file_names(name: str) -> list[str]:
@@ -124,7 +131,10 @@ def write(path: Path, volume: Volume | LazyVolume, progress: Progress, threads: 
     image.SetOrigin(origin.tolist())
     kept = volume.metadata.get("MetaImage")
     for key, value in kept.items() if isinstance(kept, dict) else ():
-        if isinstance(value, str) and value and not set(f"{key}{value}") & set("\r\n") and not set(key) & set(" =:"):
+        if (isinstance(value, str) and value and not set(f"{key}{value}") & set("\r\n") and not set(key) & set(" =:")
+                and key.lower() not in _FIELDS_OF_FORMAT):
+            if len(key.encode()) + len(value.encode()) > _MAXIMUM_FIELD:
+                raise UnsupportedError(f"The field {key[:40]!r} is too long for MetaImage; write NRRD instead.")
             image.SetMetaData(key, value)
     own = _what_the_format_lacks(volume, origin, spacing)
     if own:

@@ -50,7 +50,21 @@ _ENCODINGS = {"raw": "raw", "gz": "gzip", "gzip": "gzip", "bz2": "bzip2", "bzip2
 _FIELDS_NOT_KEPT = ("type", "dimension", "sizes", "encoding", "endian", "data file", "line skip", "byte skip",
                     "block size", "space directions", "space origin", "spacings", "axis mins", "axis maxs")
 _MAXIMUM_FILES = 1 << 20
-_RESTORED_FIELDS = ("content", "sample units", "old min", "old max", "measurement frame", "space units")
+# Fields that are written again, and of what form they have to be.
+_NUMBER, _TEXT, _WORD = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", r'"(?:[^"\\\n\r]|\\[^\n\r])*"', r"[A-Za-z?]+"
+_VECTOR = rf"\({_NUMBER}(?:,{_NUMBER})*\)"
+_RESTORED_FIELDS = {"content": r"[^\n\r]+", "sample units": r"[^\n\r]+", "old min": _NUMBER, "old max": _NUMBER,
+                    "measurement frame": rf"{_VECTOR} {_VECTOR} {_VECTOR}", "space units": f"{_TEXT} {_TEXT} {_TEXT}"}
+# The same of the three axes of a volume without components and frames.
+_RESTORED_OF_AXES = {"thicknesses": rf"(?:{_NUMBER}|nan)(?: (?:{_NUMBER}|nan)){{2}}",
+                     "centers": f"{_WORD} {_WORD} {_WORD}", "labels": f"{_TEXT} {_TEXT} {_TEXT}"}
+# How many components the kinds of axes have that fix it; others have any number. Teem does not read its 3-gradient.
+_KINDS_OF_COMPONENTS = {
+    "complex": 2, "2-vector": 2, "3-color": 3, "RGB-color": 3, "HSV-color": 3, "XYZ-color": 3, "4-color": 4,
+    "RGBA-color": 4, "3-vector": 3, "3-normal": 3, "4-vector": 4, "quaternion": 4,
+    "2D-symmetric-matrix": 3, "2D-masked-symmetric-matrix": 4, "2D-matrix": 4, "2D-masked-matrix": 5,
+    "3D-symmetric-matrix": 6, "3D-masked-symmetric-matrix": 7, "3D-matrix": 9, "3D-masked-matrix": 10,
+    "vector": None, "covariant-vector": None, "normal": None, "point": None}
 
 
 def file_names(name: str) -> list[str]:
@@ -257,8 +271,9 @@ def _header_lines(name: str, volume: Volume | LazyVolume) -> list[str]:
     if volume.dtype.itemsize > 1:
         lines.append("endian: little")
     lines += ["encoding: gzip", f"space origin: {_vector_text(matrix[:3, 3])}"]
-    lines += [f"{field}: {fields[field]}" for field in _RESTORED_FIELDS
-              if isinstance(fields.get(field), str) and fields[field] and "\n" not in fields[field]]
+    restored = _RESTORED_FIELDS if component or frames else _RESTORED_FIELDS | _RESTORED_OF_AXES
+    lines += [f"{field}: {fields[field]}" for field, form in restored.items()
+              if isinstance(fields.get(field), str) and re.fullmatch(form, fields[field])]
     if _is_detached(name):
         lines.append(f"data file: {file_names(name)[1]}")
     return lines + _key_value_lines(key_values, volume)
@@ -274,19 +289,17 @@ def _key_value_lines(key_values: dict, volume: Volume | LazyVolume) -> list[str]
     for key, value in key_values.items():
         writable = isinstance(value, str) and key and not key.startswith("#") and not re.search(r":=|: |\n|\r", key)
         if writable and not (volume.sequence and INDEX_KEY.fullmatch(key)):
-            escaped = value.replace("\\", "\\\\").replace("\n", "\\n")
+            escaped = value.replace("\\", "\\\\").replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\\n")
             lines.append(f"{key}:={escaped}")
     return lines
 
 
 def _component_kind(fields: dict, volume: Volume | LazyVolume) -> str:
     """The kind that the component axis had in the file it came from, where it still fits."""
-    colors = {3: "RGB-color", 4: "RGBA-color"}
     kinds = [kind for kind in str(fields.get("kinds", "")).split()
              if kind.lower() not in (*FRAME_KINDS, *UNKNOWN_KINDS)]
-    if len(kinds) == 1 and kinds[0] in ("vector", "covariant-vector", "point", "normal", colors.get(volume.components)):
-        return kinds[0]
-    return "vector"
+    fits = len(kinds) == 1 and _KINDS_OF_COMPONENTS.get(kinds[0], 0) in (None, volume.components)
+    return kinds[0] if fits else "vector"
 
 
 def _is_number(text: str) -> bool:

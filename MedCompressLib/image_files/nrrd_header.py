@@ -235,8 +235,9 @@ class Axes:
         unit = self._per_axis("units", [""] * len(self.sizes), _quoted)[axis]
         texts = [text for key, text in self._header.key_values.items()
                  if INDEX_KEY.fullmatch(key) and key.endswith("values")]
-        values = [unquote(value) for value in texts[0].strip(" ").split(" ")] if len(texts) == 1 else []
-        values = values if len(values) == self.sizes[axis] else []
+        # A space at the end may be one too many, or stand before an empty value.
+        ways = [text.split(" ") for text in (texts[0], texts[0].strip(" "))] if len(texts) == 1 else []
+        values = next((list(map(unquote, way)) for way in ways if len(way) == self.sizes[axis]), [])
         if self._times and not values:
             return SequenceAxis.evenly_spaced(label or "time", unit, self.sizes[axis], *self._times)
         return SequenceAxis(label or "frame", unit, values)

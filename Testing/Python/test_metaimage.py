@@ -63,3 +63,24 @@ def test_a_name_that_cannot_be_written_leaves_the_old_file(tmp_path):
     with pytest.raises(UnsupportedError, match="plainer"):
         write_image(tmp_path / "50%.mhd", volume, overwrite=True)
     assert (tmp_path / "50%.zraw").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("key", ["ElementDataFile", "elementdatafile", "DimSize", "NDims", "ElementType", "Offset",
+                                 "CompressedData", "ObjectType", "TransformMatrix", "HeaderSize"])
+def test_metadata_that_would_be_taken_for_the_image(tmp_path, key):
+    volume = Volume(SMALL, metadata={"MetaImage": {key: "2", "Note": "kept"}})
+    write_image(tmp_path / "a.mha", volume)
+    again = read_image(tmp_path / "a.mha")
+    assert np.array_equal(again.voxels, SMALL) and again.metadata["MetaImage"] == {"Note": "kept"}
+
+
+@pytest.mark.parametrize("length", [29_000, 40_000])
+def test_long_fields_are_read_again_or_refused(tmp_path, length):
+    volume = Volume(SMALL, metadata={"MetaImage": {"Note": "n" * length}})
+    if length > 30_000:
+        with pytest.raises(UnsupportedError, match="'Note' is too long for MetaImage"):
+            write_image(tmp_path / "a.mha", volume)
+        assert list(tmp_path.iterdir()) == []
+        return
+    write_image(tmp_path / "a.mha", volume)
+    assert read_image(tmp_path / "a.mha").equals(volume)

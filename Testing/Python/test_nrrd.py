@@ -9,11 +9,12 @@ from image_volumes import LPS_TO_RAS, SMALL, itk_matrix, without_metadata
 
 from MedCompressLib.errors import FormatError, UnsupportedError
 from MedCompressLib.image_files import read_image, write_image
-from MedCompressLib.volume import SequenceAxis
+from MedCompressLib.volume import SequenceAxis, Volume
 
 
 def write_nrrd(path, header, data=b"", magic="NRRD0005"):
     path.write_bytes(f"{magic}\n{header.strip()}\n\n".encode() + data)
+    return path
 
 
 SMALL_HEADER = "type: short\ndimension: 3\nsizes: 4 3 2\nendian: little\n"
@@ -128,6 +129,59 @@ def test_slicer_sequence_file(tmp_path):
     again = read_image(tmp_path / "b.seq.nrrd")
     assert again.sequence == volume.sequence and np.array_equal(again.voxels, volume.voxels)
     assert again.metadata["NRRD"]["keyValues"] == volume.metadata["NRRD"]["keyValues"]
+
+
+@pytest.mark.parametrize(("kind", "count"), [
+    ("3D-masked-symmetric-matrix", 7), ("3D-symmetric-matrix", 6), ("3D-matrix", 9), ("quaternion", 4), ("complex", 2),
+    ("RGB-color", 3), ("3-vector", 3), ("3-normal", 3), ("covariant-vector", 5), ("2D-symmetric-matrix", 3)])
+def test_kinds_of_components_are_written_again(tmp_path, kind, count):
+    voxels = np.arange(count * 24, dtype=np.float32).reshape(2, 3, 4, count)
+    path = write_nrrd(tmp_path / "a.nrrd", f"type: float\ndimension: 4\nsizes: {count} 4 3 2\nendian: little\n"
+                      f"kinds: {kind} domain domain domain\nspace: left-posterior-superior\n"
+                      "space directions: none (1,0,0) (0,1,0) (0,0,1)\nencoding: raw", voxels.tobytes())
+    volume = read_image(path)
+    write_image(tmp_path / "b.nrrd", volume)
+    assert f"kinds: {kind} domain domain domain" in (tmp_path / "b.nrrd").read_bytes().decode("latin-1")
+    assert read_image(tmp_path / "b.nrrd").equals(volume)
+    if not kind.startswith("3D-") or kind == "3D-matrix":                # tensors, which SimpleITK does not read
+        again = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(tmp_path / "b.nrrd"))
+        assert np.array_equal(again.view(np.float32).reshape(voxels.shape), voxels)
+    volume.metadata["NRRD"]["fields"]["kinds"] = "3D-matrix domain domain domain"     # of 9 components
+    write_image(tmp_path / "c.nrrd", volume)
+    assert (b"kinds: vector" in (tmp_path / "c.nrrd").read_bytes()) is (count != 9)
+
+
+def test_what_is_told_of_axes_is_written_again(tmp_path):
+    fields = ['thicknesses: nan nan 2.5', 'centers: cell cell node', 'labels: "x" "y \\" z" ""', "old min: -3.5e2"]
+    path = write_nrrd(tmp_path / "a.nrrd", "\n".join([
+        "type: uchar", "dimension: 3", "sizes: 4 3 2", "space: left-posterior-superior",
+        "space directions: (1,0,0) (0,1,0) (0,0,1)", *fields, "encoding: raw"]), bytes(24))
+    write_image(tmp_path / "b.nrrd", read_image(path))
+    lines = (tmp_path / "b.nrrd").read_bytes().decode("latin-1").splitlines()
+    assert [line for line in fields if line not in lines] == []
+    assert SimpleITK.ReadImage(tmp_path / "b.nrrd").GetSize() == (4, 3, 2)
+
+
+def test_fields_that_are_none_are_left_out(tmp_path):
+    """Whatever is in the metadata, other readers take the file."""
+    fields = {"old min": "low", "measurement frame": "(1,0,0)", "centers": "cell", "content": "a\nsizes: 1 1 1",
+              "labels": '"a', "space units": "mm mm mm", "sizes": "9 9 9", "thicknesses": "1"}
+    volume = Volume(np.arange(24, dtype=np.int16).reshape(2, 3, 4), metadata={"NRRD": {
+        "fields": fields, "keyValues": {"a\rb": "c", "note": "one\rtwo\r\nthree", "": "d", "#e": "f"}}})
+    write_image(tmp_path / "a.nrrd", volume)
+    header = (tmp_path / "a.nrrd").read_bytes().split(b"\n\n")[0].decode()
+    assert [name for name in fields if f"\n{name}: {fields[name]}" in header] == []
+    assert "\r" not in header and read_image(tmp_path / "a.nrrd").metadata["NRRD"]["keyValues"] == {
+        "note": "one\ntwo\nthree"}
+    assert np.array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(tmp_path / "a.nrrd")), volume.voxels)
+
+
+@pytest.mark.parametrize("values", [["", "a", ""], ["", "", ""], ["a b", "", "c"]])
+def test_empty_index_values_survive(tmp_path, values):
+    volume = Volume(np.arange(72, dtype=np.int16).reshape(3, 2, 3, 4), axes="tkji",
+                    sequence=SequenceAxis("note", "", values))
+    write_image(tmp_path / "a.nrrd", volume)
+    assert read_image(tmp_path / "a.nrrd").sequence.values == values
 
 
 def test_nrrd_key_values_survive(tmp_path):
