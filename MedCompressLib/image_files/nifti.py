@@ -254,7 +254,10 @@ def _make_header(volume: Volume, kept: dict) -> np.ndarray:
     dim = [3 if t == 1 else 4, i, j, k, t, 1, 1, 1]
     if c > 1 and not rgb:
         dim[0], dim[5] = 5, c
-    version = 1 if max(dim) < 1 << 15 else 2
+    slope, intercept = _scaling(kept)
+    # Version 1 has 16 bits for a length, and floats of 32 bits.
+    short = float(np.float32(slope)) == slope and float(np.float32(intercept)) == intercept
+    version = 1 if max(dim) < 1 << 15 and short else 2
     header = np.zeros((), HEADERS[version])
     header["sizeof_hdr"] = header.nbytes
     header["magic"] = b"n+1" if version == 1 else b"n+2\0\r\n\x1a\n"
@@ -266,7 +269,7 @@ def _make_header(volume: Volume, kept: dict) -> np.ndarray:
         header["intent_code"] = _VECTOR_INTENT
     _write_matrix(header, volume, kept)
     _write_sequence(header, volume.sequence)
-    _write_scaling(header, kept)
+    header["scl_slope"], header["scl_inter"] = slope, intercept
     return header
 
 
@@ -305,13 +308,14 @@ def _write_sequence(header: np.ndarray, sequence: SequenceAxis | None) -> None:
         header["xyzt_units"] = 2 | units[0]
 
 
-def _write_scaling(header: np.ndarray, kept: dict) -> None:
-    """The slope and intercept of the file the volume came from, unless they were applied."""
+def _scaling(kept: dict) -> tuple[float, float]:
+    """The slope and intercept of the file the volume came from; 0 where they were applied."""
     record = kept.get("rescale")
     if isinstance(record, dict) and record.get("applied") is False:
         slope, intercept = record.get("slope"), record.get("intercept")
         if isinstance(slope, float) and isinstance(intercept, float):
-            header["scl_slope"], header["scl_inter"] = slope, intercept
+            return slope, intercept
+    return 0.0, 0.0
 
 
 def _make_extensions(volume: Volume, header: np.ndarray, kept: dict) -> bytes:

@@ -152,3 +152,23 @@ def test_nifti_keeps_steps_without_a_unit_and_intents_of_vectors(tmp_path):
         nibabel.save(vectors, tmp_path / "c.nii")
         write_image(tmp_path / "d.nii", read_image(tmp_path / "c.nii"), overwrite=True)
         assert nibabel.load(tmp_path / "d.nii").header["intent_code"] == (code if code > 1000 else 1007)
+
+
+@pytest.mark.parametrize(("slope", "version"), [(0.5, 1), (0.1, 2)])
+def test_scaling_of_64_bits_is_written_again(tmp_path, slope, version):
+    """Version 1 would round it to 32 bits."""
+    nibabel = pytest.importorskip("nibabel")
+    image = nibabel.Nifti2Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    nibabel.save(image, tmp_path / "a.nii")
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[176:192] = np.array([slope, 0.25], "<f8").tobytes()
+    (tmp_path / "a.nii").write_bytes(data)
+    volume = read_image(tmp_path / "a.nii")
+    assert volume.metadata["NIfTI"]["rescale"] == {"slope": slope, "intercept": 0.25, "applied": False,
+                                                   "storedType": "int16"}
+    write_image(tmp_path / "b.nii", volume)
+    written = nibabel.load(tmp_path / "b.nii")
+    assert isinstance(written, nibabel.Nifti1Image if version == 1 else nibabel.Nifti2Image)
+    assert (written.dataobj.slope, written.dataobj.inter) == (slope, 0.25)
+    again = read_image(tmp_path / "b.nii")
+    assert np.array_equal(again.voxels, volume.voxels) and again.metadata["NIfTI"]["rescale"]["slope"] == slope
