@@ -35,6 +35,18 @@ def refusalOf(node) -> str:
     if not isSequence(node):
         return refusal(node)
     frames = framesOf(node)
+    # Times of modification are counted for all objects together, so that these are no other node's.
+    state = node.GetMTime(), max((frame.GetMTime() for frame in frames), default=0)
+    if state not in _refusals:
+        _refusals.clear()
+        _refusals[state] = _refusalOfFrames(node, frames)
+    return _refusals[state]
+
+
+_refusals = {}  # of the sequence that was asked for last, as the panel asks at every change
+
+
+def _refusalOfFrames(node, frames):
     if not frames:
         return _("Sequence {name} has no frames.").format(name=node.GetName())
     first = frames[0]

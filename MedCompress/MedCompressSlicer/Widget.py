@@ -35,6 +35,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
+        self._observedInput = None
         self._compared = None  # weak references to an original and what was restored of it
 
     # Life cycle --------------------------------------------------------------------------------------------------
@@ -118,6 +119,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
             self._parameterNodeGuiTag = None
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+            self._observeInput(None)
             for section in (self._method, self._quality, self._training):
                 section.show(None)
         self._parameterNode = inputParameterNode
@@ -130,6 +132,7 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Bring the widgets up to date that parameterNodeWrapper cannot bind."""
         if not self._parameterNode:
             return
+        self._observeInput(self._parameterNode.inputVolume)
         self._method.show(self._parameterNode)
         self._quality.show(self._parameterNode)
         showPath(self.ui.outputPathLineEdit, self._parameterNode.outputPath)
@@ -138,6 +141,20 @@ class MedCompressWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.inputVolumeSelector.setCurrentNode(self._parameterNode.inputVolume)
             self.ui.inputVolumeSelector.blockSignals(wasBlocked)
         self._checkCanApply()
+
+    def _observeInput(self, node) -> None:
+        """See when a volume or sequence that cannot be compressed yet gets its voxels."""
+        if node is self._observedInput:
+            return
+        if self._observedInput is not None:
+            self.removeObserver(self._observedInput, vtk.vtkCommand.ModifiedEvent, self._onInputModified)
+        self._observedInput = node
+        if node is not None:
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onInputModified)
+
+    def _onInputModified(self, caller=None, event=None) -> None:
+        if not self.ui.applyButton.enabled:
+            self._onParametersModified()
 
     def onInputChanged(self, node=None) -> None:
         """The user chose a volume or sequence."""

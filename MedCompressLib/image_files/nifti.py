@@ -256,7 +256,8 @@ def _make_header(volume: Volume, kept: dict) -> np.ndarray:
         dim[0], dim[5] = 5, c
     slope, intercept = _scaling(kept)
     # Version 1 has 16 bits for a length, and floats of 32 bits.
-    short = float(np.float32(slope)) == slope and float(np.float32(intercept)) == intercept
+    with np.errstate(over="ignore"):
+        short = float(np.float32(slope)) == slope and float(np.float32(intercept)) == intercept
     version = 1 if max(dim) < 1 << 15 and short else 2
     header = np.zeros((), HEADERS[version])
     header["sizeof_hdr"] = header.nbytes

@@ -101,6 +101,22 @@ def test_what_has_no_effect_is_disabled_and_says_why(panel):
     assert ui.presetComboBox.enabled is True and ui.modelPathLineEdit.enabled is True
 
 
+def test_an_input_that_is_filled_later(panel):
+    import slicer
+
+    voxels = np.ones((2, 3, 4), np.int16)
+    for kind, fill in (
+            ("vtkMRMLScalarVolumeNode", lambda node: slicer.util.updateVolumeFromArray(node, voxels)),
+            ("vtkMRMLSequenceNode", lambda node: node.SetDataNodeAtValue(addVolume(), "0"))):
+        node = slicer.mrmlScene.AddNewNodeByClass(kind)
+        panel._parameterNode.inputVolume = node
+        assert panel.ui.applyButton.enabled is False and panel.ui.estimateButton.enabled is False
+        fill(node)
+        assert panel.ui.applyButton.enabled is True and panel.ui.estimateButton.enabled is True
+    panel.exit()
+    assert not [kept for kept in panel.Observations if kept[0] is node]
+
+
 def test_one_value_of_volumes_beyond_the_spin_box(panel):
     import slicer
 

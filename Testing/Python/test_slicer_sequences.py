@@ -166,6 +166,25 @@ def test_sequences_that_cannot_be_compressed(logic):
             logic.roundTrip(node)
 
 
+def test_what_is_known_of_a_sequence_follows_its_changes(logic):
+    """It is looked at once, as the panel asks again and again, until something changes."""
+    import slicer
+    from MedCompressSlicer.SequenceNode import refusalOf
+
+    sequence, other = addSequence(randomFrames(3), browse=False), addSequence([], browse=False)
+    assert refusalOf(sequence) == refusalOf(sequence) == ""
+    assert "no frames" in refusalOf(other) and refusalOf(sequence) == ""
+    frame = sequence.GetNthDataNode(1)
+    slicer.util.updateVolumeFromArray(frame, randomFrames(1, "uint8")[0])
+    assert "Frame 1" in refusalOf(sequence) and "differs" in refusalOf(sequence)
+    slicer.util.updateVolumeFromArray(frame, randomFrames(1)[0])
+    assert refusalOf(sequence) == ""
+    frame.SetOrigin(1, 2, 3)
+    assert "Frame 1" in refusalOf(sequence)
+    sequence.RemoveDataNodeAtValue("2.5")
+    assert refusalOf(sequence) == ""
+
+
 def test_files_of_others(logic, tmp_path):
     """Not from Slicer: no names, no attributes; or an index that Slicer cannot hold."""
     import slicer
