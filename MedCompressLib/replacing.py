@@ -72,8 +72,8 @@ def replacing_together(paths: list[Path], overwrite: bool) -> Iterator[Path]:
 def replacing_files(folder: str | os.PathLike, names: list[str], overwrite: bool) -> Iterator[Path]:
     """A new folder for files of these names, which get into `folder` when the block ends well.
 
-    Until then it lies beside `folder` under a temporary name; when the block raises it is removed. It becomes the
-    folder where there is none; into one that is there, which may be the current one, the files are moved one by one.
+    Until then it lies beside `folder` under a temporary name; when the block raises it is removed. It takes the place
+    of a folder that is not there or is empty; into any other the files are moved one by one.
 
     Parameters
     ----------
@@ -103,6 +103,8 @@ def replacing_files(folder: str | os.PathLike, names: list[str], overwrite: bool
             for parent in {(temporary / name).parent for name in names}:
                 parent.mkdir(parents=True, exist_ok=True)
             yield temporary
+            with suppress(OSError):  # it has files, or is not there
+                target.rmdir()
             if not target.exists():
                 os.replace(temporary, target)
             else:

@@ -81,15 +81,13 @@ class _NoImageError(Exception):
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files in a folder and its subfolders that may be images, or the one file; no pipes and the like."""
+    """The files in a folder and its subfolders that may be images, or the one file."""
     if folder.is_file():
         return [folder]
     if not folder.is_dir():
         raise MedCompressError(f"There is no folder {folder}; check the path.")
-    return [path for where, folders, names in os.walk(folder) if not folders.sort()
-            for path in map(Path(where).joinpath, sorted(names))
-            if not path.name.startswith(".") and path.name.upper() != "DICOMDIR"
-            and (path.is_file() or path.is_symlink())]
+    return [Path(where) / name for where, folders, names in os.walk(folder) if not folders.sort()
+            for name in sorted(names) if not name.startswith(".") and name.upper() != "DICOMDIR"]
 
 
 def _add(found: dict[str, Series], path: Path, seen: dict[str, Path]) -> str:
@@ -97,10 +95,7 @@ def _add(found: dict[str, Series], path: Path, seen: dict[str, Path]) -> str:
     header = _header(path)
     instance, uid = str(header.get("SOPInstanceUID") or ""), str(header.get("SeriesInstanceUID") or "")
     if instance and instance in seen:
-        first = seen[instance]
-        if _bytes(path) != _bytes(first):
-            raise _NoImageError(f"another image under the SOP Instance UID of {first.name}")
-        raise _NoImageError(f"{COPY} of {first.name}")
+        raise _NoImageError(f"{COPY} of {seen[instance].name}")
     frames, components = int(header.get("NumberOfFrames") or 1), int(header.get("SamplesPerPixel") or 1)
     size = (int(header.Rows), int(header.Columns), *[components] * (components > 1))
     if uid not in found:
@@ -112,11 +107,6 @@ def _add(found: dict[str, Series], path: Path, seen: dict[str, Path]) -> str:
     same = series.shape is not None and series.shape[1:] == size
     series.shape = (series.shape[0] + frames, *size) if same else None
     return instance
-
-
-def _bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read()
 
 
 def _header(path: Path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import BinaryIO
@@ -20,10 +19,6 @@ from .packing import files_in, pack, read_whole
 
 # What becomes of files that are no DICOM images that can be read.
 KEEP, REFUSE = "keep", "refuse"
-
-ON_WINDOWS = os.name == "nt"
-# Characters, ends and devices that a name there cannot have.
-_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d) *(\.|$)', re.IGNORECASE)
 
 
 def pack_folder(folder: Path, path: str | os.PathLike, codec: str, preset: str | None, series_uid: str | None,
@@ -51,26 +46,10 @@ def pack_folder(folder: Path, path: str | os.PathLike, codec: str, preset: str |
 def unpack_folder(file: BinaryIO, folder: Path, progress: Progress, threads: int, overwrite: bool) -> list[str]:
     """Write all files of an archive into a folder; see `api.unpack`."""
     archive = Archive(file, threads)
-    if ON_WINDOWS:
-        check_windows_names(archive.names)
     with replacing_files(folder, archive.names, overwrite) as temporary:
         for name, data in zip(archive.names, archive.all_data(progress), strict=True):
             (temporary / name).write_bytes(data)
     return archive.names
-
-
-def check_windows_names(names: list[str]) -> None:
-    """Raise MedCompressError where files of these names cannot lie in a folder on Windows, or would lie elsewhere."""
-    taken: dict[str, str] = {}
-    for name in names:
-        for part in name.split("/"):
-            if _NOT_ON_WINDOWS.search(part):
-                raise MedCompressError(f"The archive has a file named {name!r}, which Windows does not allow; unpack "
-                                       "it on another system.")
-        other = taken.setdefault(name.casefold(), name)
-        if other != name:
-            raise MedCompressError(f"The archive has files named {other!r} and {name!r}, which are one name to "
-                                   "Windows; unpack it on another system.")
 
 
 def describe(archive: Archive, phi: bool) -> dict:

@@ -28,8 +28,7 @@ _READ, _CODED = 0.1, 0.6
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Every file in a folder and its subfolders, or the one file; "9.dcm" comes before "10.dcm". MedCompressError where
-    something in it cannot be archived."""
+    """Every file in a folder and its subfolders, or the one file; "9.dcm" comes before "10.dcm"."""
     if folder.is_file():
         return [folder]
     if not folder.is_dir():
@@ -38,16 +37,7 @@ def files_in(folder: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise MedCompressError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
 
-    paths = []
-    for where, folders, names in os.walk(folder, onerror=refuse):
-        for path in map(Path(where).joinpath, folders):
-            if path.is_symlink():
-                raise MedCompressError(f"{path} is a link to a folder, which is not archived; archive that folder "
-                                       "instead.")
-        for path in map(Path(where).joinpath, names):
-            if path.exists() and not path.is_file():
-                raise MedCompressError(f"{path} is a pipe or the like, which is not archived; remove it first.")
-            paths.append(path)
+    paths = [Path(where) / name for where, _, names in os.walk(folder, onerror=refuse) for name in names]
     return sorted(paths, key=lambda path: [_natural(part) for part in path.relative_to(folder).parts])
 
 

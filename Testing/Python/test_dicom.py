@@ -1,7 +1,5 @@
 """DICOM series: small ones made here for every rule, and the real ones."""
 
-import os
-import re
 import warnings
 
 import numpy as np
@@ -446,23 +444,6 @@ def test_other_files_are_left_out_and_reported(tmp_path):
     for reason in ("notes.txt (not DICOM)", "empty.dcm (not DICOM)", "report.dcm (not an image)",
                    f"zz_copy.dcm (another copy of {copy.name})"):
         assert reason in text
-
-
-def test_another_image_under_the_same_uid_is_told(tmp_path):
-    arrays = save_slices(tmp_path, [(0, 0, k) for k in range(3)])
-    first = min(tmp_path.glob("*.dcm"))
-    other = pydicom.dcmread(first)
-    other.PixelData = bytes(len(other.PixelData))
-    other.save_as(tmp_path / "zz_other.dcm")
-    with pytest.warns(UserWarning, match=rf"another image under the SOP Instance UID of {re.escape(first.name)}"):
-        assert np.array_equal(read_series(tmp_path).voxels, arrays)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_pipes_are_not_read(tmp_path):
-    arrays = save_slices(tmp_path, [(0, 0, k) for k in range(3)])
-    os.mkfifo(tmp_path / "pipe.dcm")
-    assert np.array_equal(read_series(tmp_path).voxels, arrays)
 
 
 def test_missing_uids_and_missing_preamble(tmp_path):

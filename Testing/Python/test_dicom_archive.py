@@ -1,7 +1,6 @@
 """Archives of DICOM files: every byte of every file comes back, whatever the files are, and the series is a volume."""
 
 import io
-import os
 import shutil
 import struct
 import time
@@ -504,53 +503,3 @@ class TestRealSeries:
         mc.pack(tmp_path / "part", tmp_path / "a.mcz", codec=CODEC)
         alone = len(mc.compress(mc.read(tmp_path / "part"), codec=CODEC))
         assert Path(tmp_path / "a.mcz").stat().st_size < 1.015 * alone
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_what_is_no_file_is_not_archived(tmp_path):
-    folder = folder_of(tmp_path / "in", {"a.dcm": image(1), "sub/b.dcm": image(2)})
-    for make in (lambda path: os.mkfifo(path), lambda path: path.symlink_to(tmp_path / "in" / "sub")):
-        odd = folder / "odd"
-        make(odd)
-        with pytest.raises(mc.MedCompressError, match=r"odd is .* not archived"):
-            mc.pack(folder, tmp_path / "out.mcz")
-        odd.unlink()
-    (folder / "link.dcm").symlink_to(folder / "a.dcm")
-    mc.pack(folder, tmp_path / "out.mcz")
-    mc.unpack(tmp_path / "out.mcz", tmp_path / "again")
-    assert contents(tmp_path / "again") == contents(folder)
-
-
-def test_unpacking_into_the_current_folder(tmp_path, monkeypatch):
-    """A folder that somebody is in is not replaced by another of its name."""
-    packed_folder = folder_of(tmp_path / "in", {"a.dcm": image(1), "sub/b.dcm": image(2)})
-    mc.pack(packed_folder, tmp_path / "out.mcz")
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
-    before = here.stat().st_ino
-    mc.unpack(tmp_path / "out.mcz", ".")
-    assert here.stat().st_ino == before and contents(Path(".")) == contents(packed_folder)
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-
-@pytest.mark.parametrize("names", [
-    ["a\\b.dcm"], ["..\\b.dcm"], ["C:b.dcm"], ["a/NUL"], ["con.dcm"], ["a/Lpt1.x/b"], ["a."], ["b /a"], ["a?"],
-    ["a\nb"], ["A/x.dcm", "a/X.dcm"]])
-def test_names_that_windows_cannot_have(tmp_path, monkeypatch, names):
-    monkeypatch.setattr("MedCompressLib.dicom_archive.folders.ON_WINDOWS", True)
-    if os.name == "nt":
-        pytest.skip("there are no such files")
-    folder = folder_of(tmp_path / "in", {name: image(number) for number, name in enumerate(names)})
-    mc.pack(folder, tmp_path / "out.mcz")
-    with pytest.raises(mc.MedCompressError, match="Windows"):
-        mc.unpack(tmp_path / "out.mcz", tmp_path / "again")
-    assert not (tmp_path / "again").exists()
-
-
-def test_names_that_windows_can_have(tmp_path, monkeypatch):
-    monkeypatch.setattr("MedCompressLib.dicom_archive.folders.ON_WINDOWS", True)
-    folder = folder_of(tmp_path / "in", {"console.dcm": image(1), "A/a.b.dcm": image(2), "a1/com10": image(3)})
-    mc.pack(folder, tmp_path / "out.mcz")
-    mc.unpack(tmp_path / "out.mcz", tmp_path / "again")
-    assert contents(tmp_path / "again") == contents(folder)
