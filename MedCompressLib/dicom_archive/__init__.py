@@ -7,6 +7,7 @@
            catalogue   structures and values of all files, together
            stacks      which images lie beside each other      images      bits of an image
            elements    structure and values of one file        columns     values of one element in many files
+           names       which names files may have
 """
 
 from .archive import Archive

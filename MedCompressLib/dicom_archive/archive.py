@@ -20,6 +20,7 @@ from .catalogue import Entry
 from .elements import HAS_VALUE, IMAGE, rebuild
 from .file import Contents, read_archive
 from .images import Split, join
+from .names import check_names
 from .stacks import Stack
 
 _LOADED = 0.8
@@ -53,7 +54,8 @@ class Archive:
     def __init__(self, file: BinaryIO, threads: int) -> None:
         self.contents: Contents
         self.contents, windows, self.section_lengths = read_archive(file)
-        self.names = _names(self.contents.entries)
+        self.names = [entry.name.decode("utf-8", "surrogateescape") for entry in self.contents.entries]
+        check_names(self.names)
         self.volumes = [[Reader(window) for window in mine] for mine in windows]
         self._stacks = [_StackReader(stack, mine, threads)
                         for stack, mine in zip(self.contents.stacks, self.volumes, strict=True)]
@@ -223,16 +225,3 @@ def _image_at(entry: Entry) -> tuple[int, int]:
     """Which step and which value of a file is that with its image."""
     step = next(number for number, step in enumerate(entry.steps) if step.kind == IMAGE)
     return step, sum(before.kind in HAS_VALUE for before in entry.steps[:step])
-
-
-def _names(entries: list[Entry]) -> list[str]:
-    """The names of all files, which can be written into a folder and lead nowhere else."""
-    names = [entry.name.decode("utf-8", "surrogateescape") for entry in entries]
-    folders = {str(folder) for name in names for folder in PurePosixPath(name).parents}
-    for name in names:
-        parts = name.split("/")
-        if not all(parts) or "\0" in name or any(part in (".", "..") for part in parts) or name in folders:
-            raise FormatError(f"The archive has a file with the impossible name {name!r}.")
-    if len(set(names)) != len(names):
-        raise FormatError("The archive has several files of one name.")
-    return names

@@ -15,10 +15,12 @@ from ..replacing import replacing, replacing_files
 from .archive import Archive
 from .deidentify import deidentified
 from .elements import has_pixel_data, parse
+from .names import check_names_for_windows
 from .packing import files_in, pack, read_whole
 
 # What becomes of files that are no DICOM images that can be read.
 KEEP, REFUSE = "keep", "refuse"
+WINDOWS = os.name == "nt"
 
 
 def pack_folder(folder: Path, path: str | os.PathLike, codec: str, preset: str | None, series_uid: str | None,
@@ -46,6 +48,8 @@ def pack_folder(folder: Path, path: str | os.PathLike, codec: str, preset: str |
 def unpack_folder(file: BinaryIO, folder: Path, progress: Progress, threads: int, overwrite: bool) -> list[str]:
     """Write all files of an archive into a folder; see `api.unpack`."""
     archive = Archive(file, threads)
+    if WINDOWS:
+        check_names_for_windows(archive.names)
     with replacing_files(folder, archive.names, overwrite) as temporary:
         for name, data in zip(archive.names, archive.all_data(progress), strict=True):
             (temporary / name).write_bytes(data)

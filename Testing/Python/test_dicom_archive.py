@@ -1,5 +1,6 @@
 """Archives of DICOM files: every byte of every file comes back, whatever the files are, and the series is a volume."""
 
+import hashlib
 import io
 import shutil
 import struct
@@ -14,12 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from reference.archive import restore
+from reference.refuse import RefusedError
 
 import MedCompressLib as mc
+from MedCompressLib.checksum import crc32c
 from MedCompressLib.dicom import SeveralSeriesError, read_series
-from MedCompressLib.dicom_archive import Archive
+from MedCompressLib.dicom_archive import Archive, folders
+from MedCompressLib.dicom_archive.catalogue import Entry
 from MedCompressLib.dicom_archive.columns import decode_column, encode_column
-from MedCompressLib.dicom_archive.elements import parse, rebuild
+from MedCompressLib.dicom_archive.elements import BARE, Step, parse, rebuild
+from MedCompressLib.dicom_archive.file import Contents, write_archive
 from MedCompressLib.dicom_archive.images import Layout, join, split
 from MedCompressLib.entropy.varint import ByteReader
 
@@ -409,16 +415,40 @@ class TestDamage:
         with pytest.raises(mc.FormatError, match="single volume"):
             mc.unpack(mc.compress(np.zeros((2, 3, 4), np.uint8)), tmp_path / "again")
 
-    @pytest.mark.parametrize("name", ["../evil", "/evil", "a//b", "a/../../b", "", "."])
+    @pytest.mark.parametrize("name", ["../evil", "/evil", "a//b", "a/../../b", "", ".", "a\0b"])
     def test_names_that_lead_elsewhere(self, name, tmp_path):
-        from MedCompressLib.dicom_archive.catalogue import Entry
-        from MedCompressLib.dicom_archive.elements import BARE, Step
-        from MedCompressLib.dicom_archive.file import Contents, write_archive
-
-        file = io.BytesIO()
-        write_archive(file, Contents([Entry(name.encode(), [Step(BARE)], [b"x"], 0)], [], {}, bytes(32)), [])
         with pytest.raises(mc.FormatError, match="impossible name"):
-            mc.unpack(file.getvalue(), tmp_path / "again")
+            mc.unpack(archive_of_names(name), tmp_path / "again")
+        with pytest.raises(RefusedError):
+            restore(archive_of_names(name))
+
+    @pytest.mark.parametrize("name", ["..\\evil", "C:evil", "C:\\evil", "f:stream", "NUL", "sub/aux.txt", "com1 .a",
+                                      "a?", "new\nline", "end.", "end /a"])
+    def test_names_that_windows_takes_for_others(self, name, tmp_path, monkeypatch):
+        assert mc.unpack(archive_of_names(name), tmp_path / "posix") == [name]
+        assert contents(tmp_path / "posix") == {name: b"x"}
+        monkeypatch.setattr(folders, "WINDOWS", True)
+        with pytest.raises(mc.UnsupportedError, match="Windows does not allow"):
+            mc.unpack(archive_of_names(name), tmp_path / "windows")
+        assert not (tmp_path / "windows").exists()
+        assert mc.unpack(archive_of_names("nul-/aux1/con fig"), tmp_path / "windows")
+
+    @pytest.mark.parametrize("names", [("a.dcm", "A.dcm"), ("s/a", "S/b"), ("s", "S/b")])
+    def test_names_that_differ_only_in_case(self, names, tmp_path, monkeypatch):
+        assert mc.unpack(archive_of_names(*names), tmp_path / "posix") == list(names)
+        monkeypatch.setattr(folders, "WINDOWS", True)
+        with pytest.raises(mc.UnsupportedError, match="the same name"):
+            mc.unpack(archive_of_names(*names), tmp_path / "windows")
+        assert not (tmp_path / "windows").exists()
+
+
+def archive_of_names(*names):
+    """The bytes of an archive of files that hold "x"."""
+    file = io.BytesIO()
+    digest = hashlib.sha256(hashlib.sha256(b"x").digest() * len(names)).digest()
+    entries = [Entry(name.encode(), [Step(BARE)], [b"x"], crc32c(b"x")) for name in names]
+    write_archive(file, Contents(entries, [], {}, digest), [])
+    return file.getvalue()
 
 
 def mutated(data, rng):
