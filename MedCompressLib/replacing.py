@@ -7,7 +7,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from .errors import MedCompressError
@@ -72,8 +72,8 @@ def replacing_together(paths: list[Path], overwrite: bool) -> Iterator[Path]:
 def replacing_files(folder: str | os.PathLike, names: list[str], overwrite: bool) -> Iterator[Path]:
     """A new folder for files of these names, which get into `folder` when the block ends well.
 
-    Until then it lies beside `folder` under a temporary name; when the block raises it is removed. It takes the place
-    of a folder that is not there or is empty; into any other the files are moved one by one.
+    Until then it lies under a temporary name: in `folder`, or beside it if there is none yet. When the block raises, or
+    a file cannot get to its place, it is removed and `folder` is as it was.
 
     Parameters
     ----------
@@ -86,33 +86,74 @@ def replacing_files(folder: str | os.PathLike, names: list[str], overwrite: bool
     Raises
     ------
     MedCompressError
-        There is such a file and `overwrite` is false, or the folder cannot be written.
+        There is such a file and `overwrite` is false, something other than a file has its name, or the folder cannot be
+        written.
     """
     target = Path(os.path.realpath(folder))
     if target.exists() and not target.is_dir():
         raise MedCompressError(f"{folder} is a file; give the name of a folder.")
     if not target.parent.is_dir():
         raise MedCompressError(f"There is no folder {target.parent}; create it first.")
-    taken = next((name for name in names if os.path.lexists(target / name)), None)
-    if taken is not None and not overwrite:
-        raise MedCompressError(f"{target / taken} exists; choose another folder or allow overwriting.")
-    temporary = _temporary(target)
+    _check_free(target, names, overwrite)
+    # A folder that is there stays, because it may be where somebody works, or a file system of its own.
+    temporary = (target if target.exists() else target.parent) / f".medcompress-{secrets.token_hex(8)}.part"
     try:
         with _explained(folder):
-            temporary.mkdir()
-            for parent in {(temporary / name).parent for name in names}:
-                parent.mkdir(parents=True, exist_ok=True)
+            for new in (temporary, *_folders(temporary, names)):
+                new.mkdir()
             yield temporary
-            with suppress(OSError):  # it has files, or is not there
-                target.rmdir()
-            if not target.exists():
-                os.replace(temporary, target)
+            _check_free(target, names, overwrite)  # they may have come into being meanwhile
+            if target.exists():
+                _move_all(temporary, target, names)
             else:
-                for name in names:
-                    (target / name).parent.mkdir(parents=True, exist_ok=True)
-                    os.replace(temporary / name, target / name)
+                os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_free(target: Path, names: list[str], overwrite: bool) -> None:
+    """Raise MedCompressError where files of these names would take the place of something that has to stay."""
+    for place in (target / name for name in names):
+        if os.path.lexists(place) and not overwrite:
+            raise MedCompressError(f"{place} exists; choose another folder or allow overwriting.")
+        if os.path.exists(place) and not os.path.isfile(place):
+            raise MedCompressError(f"{place} is no file that could be replaced; choose another folder.")
+    for folder in _folders(target, names):
+        if os.path.lexists(folder) and not os.path.isdir(folder):
+            raise MedCompressError(f"{folder} is no folder, but one of this name is needed; choose another folder.")
+
+
+def _folders(target: Path, names: list[str]) -> list[Path]:
+    """The folders in `target` that files of these names lie in, outer ones first."""
+    relative = {folder for name in names for folder in PurePath(name).parents} - {PurePath()}
+    return [target / folder for folder in sorted(relative)]
+
+
+def _move_all(temporary: Path, target: Path, names: list[str]) -> None:
+    """Move all files or none: those that they replace are kept until the last one has its place."""
+    old = temporary.with_suffix(".old")
+    made = [folder for folder in _folders(target, names) if not folder.exists()]
+    begun = []
+    try:
+        for folder in (old, *_folders(old, names), *made):
+            folder.mkdir()
+        for name in names:
+            begun.append(name)
+            if os.path.lexists(target / name):
+                os.replace(target / name, old / name)
+            os.replace(temporary / name, target / name)
+    except BaseException:
+        for name in begun:
+            if os.path.lexists(old / name):
+                os.replace(old / name, target / name)
+            elif not os.path.lexists(temporary / name):
+                (target / name).unlink()
+        for folder in reversed(made):
+            with suppress(OSError):  # it was not made yet
+                folder.rmdir()
+        shutil.rmtree(old, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager

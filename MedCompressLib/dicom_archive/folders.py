@@ -52,7 +52,8 @@ def unpack_folder(file: BinaryIO, folder: Path, progress: Progress, threads: int
         check_names_for_windows(archive.names)
     with replacing_files(folder, archive.names, overwrite) as temporary:
         for name, data in zip(archive.names, archive.all_data(progress), strict=True):
-            (temporary / name).write_bytes(data)
+            with open(temporary / name, "xb") as restored:  # there is one where case does not tell names apart
+                restored.write(data)
     return archive.names
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import shutil
 import struct
 import time
@@ -335,6 +336,55 @@ class TestFolder:
         assert contents(folder) == {"mine.txt": b"mine", "a.dcm": b"old"}
         mc.unpack(path, folder, overwrite=True)
         assert contents(folder) == {"mine.txt": b"mine"} | contents(tmp_path / "files")
+
+    def test_unpack_where_somebody_works(self, tmp_path, monkeypatch):
+        path = packed(tmp_path, {"a.dcm": image(1)})
+        (tmp_path / "here").mkdir(mode=0o750)
+        monkeypatch.chdir(tmp_path / "here")
+        before = Path().stat()
+        mc.unpack(path, ".")
+        assert Path("a.dcm").read_bytes() == image(1) and os.listdir() == ["a.dcm"]
+        assert (Path("../here").stat().st_ino, Path().stat().st_mode) == (before.st_ino, before.st_mode)
+
+    @pytest.mark.parametrize("kind", ["folder where a file belongs", "file where a folder belongs"])
+    def test_nothing_is_lost_where_names_are_taken(self, tmp_path, kind):
+        path = packed(tmp_path, {"a.dcm": image(1), "s/b.dcm": image(2)})
+        mine = {"a.dcm": b"mine", "s/b.dcm/mine": b"mine"} if kind.startswith("folder") else {"a.dcm": b"a", "s": b"s"}
+        folder = folder_of(tmp_path / "other", mine)
+        with pytest.raises(mc.MedCompressError, match="choose another folder"):
+            mc.unpack(path, folder, overwrite=True)
+        assert contents(folder) == mine
+
+    @pytest.mark.parametrize("moves", range(5))
+    def test_failure_while_files_get_their_places(self, tmp_path, monkeypatch, moves):
+        path = packed(tmp_path, {"a.dcm": image(1), "new/b.dcm": image(2), "s/c.dcm": image(3)})
+        mine = {"a.dcm": b"mine", "s/c.dcm": b"mine too", "d": b""}
+        folder = folder_of(tmp_path / "other", mine)
+        done, replace = [], os.replace
+
+        def fail(*names):
+            if len(done) == moves:
+                done.append("failure")
+                raise OSError(28, "No space left on device")
+            done.append(names)
+            replace(*names)
+
+        monkeypatch.setattr(os, "replace", fail)
+        with pytest.raises(mc.MedCompressError, match="No space left"):
+            mc.unpack(path, folder, overwrite=True)
+        assert contents(folder) == mine and sorted(os.listdir(folder)) == ["a.dcm", "d", "s"]
+
+    def test_file_that_comes_into_being_meanwhile(self, tmp_path):
+        path = packed(tmp_path, {"a.dcm": image(1)})
+        folder = folder_of(tmp_path / "other", {"mine": b""})
+        with pytest.raises(mc.MedCompressError, match="exists"):
+            mc.unpack(path, folder, progress=lambda fraction: (folder / "a.dcm").write_bytes(b"mine"))
+        assert contents(folder) == {"mine": b"", "a.dcm": b"mine"}
+
+    def test_name_that_the_disk_cannot_have(self, tmp_path):
+        with pytest.raises(mc.MedCompressError, match="again cannot be written: File name too long"):
+            mc.unpack(archive_of_names("long" * 99), tmp_path / "again")
+        assert not list(tmp_path.iterdir())
 
     def test_progress_rises_to_one(self, tmp_path):
         folder = folder_of(tmp_path / "files", {"a.dcm": image(1), "b.dcm": image(2)})
