@@ -316,7 +316,8 @@ def pack(folder: str | os.PathLike, path: str | os.PathLike, codec: str = "auto"
     Parameters
     ----------
     folder : str or path
-        With DICOM files, in subfolders too; or a single file. Series that are no volumes are archived as well.
+        With DICOM files, in subfolders too; or a single file. Series that are no volumes are archived as well, and
+        hidden files; links are followed.
     path : str or path
         By custom it ends in `.mcz`.
     codec, preset, progress, threads

@@ -13,7 +13,7 @@ from ..errors import FormatError, MedCompressError, UnsupportedError
 from ..rescale import rescaled
 from ..slabs import slice_bounds
 from ..volume import Volume
-from .folder import Series, files_in, scan
+from .folder import Series, candidates, files_in, scan
 from .frames import Frame, damage_reported, frames_of, plain
 from .geometry import arrange, matrix_of
 from .pixels import decode_file
@@ -54,7 +54,7 @@ def list_series(folder: str | Path) -> list[Series]:
     MedCompressError
         There is no such folder, or it cannot be read.
     """
-    series, skipped = scan(files_in(Path(folder)))
+    series, skipped = scan(candidates(files_in(Path(folder))))
     _report(skipped, folder)
     return series
 
@@ -69,7 +69,7 @@ def read_series(folder: str | Path, series_uid: str | None = None) -> Volume:
     Parameters
     ----------
     folder : str or Path
-        A folder, searched with its subfolders, or a single DICOM file.
+        A folder, searched with its subfolders but not for hidden files, or a single DICOM file.
     series_uid : str, optional
         Series Instance UID; needed when the folder has several series.
 
@@ -106,7 +106,7 @@ def read_files(files: Iterable, where: str | os.PathLike, series_uid: str | None
     slices : slice, optional
         Which slices (k) of the volume, understood as in indexing; the pixel data of no other file is read.
     """
-    series, skipped = scan(files)
+    series, skipped = scan(candidates(files))
     _report(skipped, where)
     chosen = _choose(series, series_uid, where)
     try:

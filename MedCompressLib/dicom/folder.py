@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +57,7 @@ def scan(files: Iterable[Path]) -> tuple[list[Series], dict[Path, str]]:
     Parameters
     ----------
     files : iterable of Path
-        Or of anything else that has a `name` and can be opened like a path, and that tells itself from the others.
+        Or of anything else that has a `name`, `is_file` and `open` like a path, and that tells itself from the others.
     """
     found: dict[str, Series] = {}
     skipped: dict[Path, str] = {}
@@ -81,13 +82,47 @@ class _NoImageError(Exception):
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files in a folder and its subfolders that may be images, or the one file."""
+    """Every file in a folder and its subfolders, or the one file; "9.dcm" comes before "10.dcm". Links are followed.
+
+    Raises
+    ------
+    MedCompressError
+        There is no such folder, a folder cannot be read, or a link leads back to a folder that it is in.
+    """
     if folder.is_file():
         return [folder]
     if not folder.is_dir():
         raise MedCompressError(f"There is no folder {folder}; check the path.")
-    return [Path(where) / name for where, folders, names in os.walk(folder) if not folders.sort()
-            for name in sorted(names) if not name.startswith(".") and name.upper() != "DICOMDIR"]
+
+    def refuse(error: OSError) -> None:
+        raise MedCompressError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
+
+    paths = []
+    for where, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        inside = [one for one in (Path(where), *Path(where).parents) if one.is_relative_to(folder)]
+        for link in (Path(where) / name for name in folders if os.path.islink(Path(where) / name)):
+            if any(link.samefile(one) for one in inside):
+                raise MedCompressError(f"The link {link} leads back to a folder that it is in; remove it.")
+        paths += [Path(where) / name for name in names]
+    return sorted(paths, key=lambda path: [_natural(part) for part in path.relative_to(folder).parts])
+
+
+def candidates(files: Iterable[Path]) -> list[Path]:
+    """Those that may be images of a series: hidden files and directories of media are none, unless one is given alone.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        Or of what `scan` takes instead.
+    """
+    files = list(files)
+    return [path for path in files
+            if len(files) == 1 or (not path.name.startswith(".") and path.name.upper() != "DICOMDIR")]
+
+
+def _natural(text: str) -> list[tuple[int, int | str]]:
+    return [(0, int(part)) if part.isdecimal() and part.isascii() else (1, part)
+            for part in re.split(r"(\d+)", text) if part]
 
 
 def _add(found: dict[str, Series], path: Path, seen: dict[str, Path]) -> str:
@@ -113,6 +148,8 @@ def _header(path: Path):
     """The few elements needed here."""
     import pydicom
 
+    if not path.is_file():  # to open a pipe would wait for somebody to write to it
+        raise _NoImageError("not a regular file")
     with path.open("rb") as file:
         start = file.read(132)
         if start[128:] != b"DICM" and start[:2] not in (b"\x02\0", b"\x08\0"):  # the latter: files without preamble

@@ -144,6 +144,10 @@ class ArchivedFile:
     def __str__(self) -> str:
         return self._archive.names[self._number]
 
+    def is_file(self) -> bool:
+        """An archive holds nothing else."""
+        return True
+
     def open(self, mode: str = "rb") -> BinaryIO:
         """The file for reading; its image is decoded when it is read."""
         if mode != "rb":

@@ -9,14 +9,14 @@ from typing import BinaryIO
 
 from ..codecs import Progress
 from ..dicom import list_series
-from ..dicom.folder import COPY, scan
+from ..dicom.folder import COPY, candidates, files_in, scan
 from ..errors import FormatError, MedCompressError, UnsupportedError
 from ..replacing import replacing, replacing_files
 from .archive import Archive
 from .deidentify import deidentified
 from .elements import has_pixel_data, parse
 from .names import check_names_for_windows
-from .packing import files_in, pack, read_whole
+from .packing import pack, read_whole
 
 # What becomes of files that are no DICOM images that can be read.
 KEEP, REFUSE = "keep", "refuse"
@@ -29,6 +29,9 @@ def pack_folder(folder: Path, path: str | os.PathLike, codec: str, preset: str |
     if others not in (KEEP, REFUSE):
         raise UnsupportedError(f"Other files are either kept ({KEEP!r}) or refused ({REFUSE!r}), not {others!r}.")
     paths = files_in(folder)
+    special = next((one for one in paths if one.exists() and not one.is_file()), None)
+    if special is not None:
+        raise UnsupportedError(f"{special} is a pipe, a socket or a device, which has no bytes to archive; remove it.")
     root = folder if folder.is_dir() else folder.parent
     output = Path(os.path.realpath(path))
     paths = [one for one in paths if Path(os.path.realpath(one)) != output]
@@ -59,7 +62,8 @@ def unpack_folder(file: BinaryIO, folder: Path, progress: Progress, threads: int
 
 def describe(archive: Archive, phi: bool) -> dict:
     """What an archive holds, as plain JSON; names and UIDs, which may tell the patient, only with `phi`."""
-    series, others = scan(archive.files)
+    series, others = scan(candidates(archive.files))
+    copies = sum(reason.startswith(COPY) for reason in others.values())
     sizes = archive.sizes()
     described = []
     for one in series:
@@ -70,7 +74,7 @@ def describe(archive: Archive, phi: bool) -> dict:
     facts = {
         "files": len(archive),
         "files_bytes": sum(sizes),
-        "files_without_image": sum(not reason.startswith(COPY) for reason in others.values()),
+        "files_without_image": len(archive) - copies - sum(one.number_of_files for one in series),
         "series": described,
         "volumes": [{"shape": list(reader.header.shape), "dtype": reader.header.dtype.name,
                      "codec": reader.header.codec_id, "preset": reader.header.preset, "bytes": reader.file_length}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -25,20 +24,6 @@ from .stacks import Stack, group, in_slices, order, volume_of
 
 # Shares of the work, for the progress callback.
 _READ, _CODED = 0.1, 0.6
-
-
-def files_in(folder: Path) -> list[Path]:
-    """Every file in a folder and its subfolders, or the one file; "9.dcm" comes before "10.dcm"."""
-    if folder.is_file():
-        return [folder]
-    if not folder.is_dir():
-        raise MedCompressError(f"There is no folder {folder}; check the path.")
-
-    def refuse(error: OSError) -> None:
-        raise MedCompressError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
-
-    paths = [Path(where) / name for where, _, names in os.walk(folder, onerror=refuse) for name in names]
-    return sorted(paths, key=lambda path: [_natural(part) for part in path.relative_to(folder).parts])
 
 
 def pack(files: dict[str, Path], file: BinaryIO, codec: str, preset: str | None, threads: int,
@@ -152,8 +137,3 @@ def _prove(file: BinaryIO, files: dict[str, Path], threads: int, progress: Progr
         if read_whole(path) != data:
             raise MedCompressError(f"{path} does not come back from the archive as it is now: it changed while it was "
                                    "archived, or MedCompress is in error. The archive was discarded.")
-
-
-def _natural(text: str) -> list[tuple[int, int | str]]:
-    return [(0, int(part)) if part.isdecimal() and part.isascii() else (1, part)
-            for part in re.split(r"(\d+)", text) if part]

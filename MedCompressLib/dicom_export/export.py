@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..dicom import read_files
-from ..dicom.folder import files_in, scan
+from ..dicom.folder import candidates, files_in, scan
 from ..dicom.geometry import same_geometry
 from ..dicom.pixels import has_overlay_in_pixels
 from ..errors import UnsupportedError
@@ -115,8 +115,8 @@ def _after(volume: Volume, source: str | os.PathLike | Iterable[Path], loss: Los
     where = source if isinstance(source, (str, os.PathLike)) else "the source"
     files = files_in(Path(source)) if isinstance(source, (str, os.PathLike)) else list(source)
     wanted = volume.metadata.get("DICOM", {}).get("SeriesInstanceUID")
-    uids = [one.uid for one in scan(files)[0]]
-    if wanted and wanted not in uids:
+    series = [one for one in scan(candidates(files))[0] if not wanted or one.uid == wanted]
+    if wanted and not series:
         raise UnsupportedError(f"The volume came from the series {wanted}, which is not in {where}; give that series.")
     original = read_files(files, where, wanted)
     if volume.shape != original.shape or volume.axes != original.axes:
@@ -135,10 +135,10 @@ def _after(volume: Volume, source: str | os.PathLike | Iterable[Path], loss: Los
                                "be told apart; export the volume without a source.")
     frames = identity.get("frames") or [[number, 1] for number in range(len(stored))]
     by_uid = {}
-    for file in files:
+    for file in series[0].paths:
         with file.open("rb") as opened:
             header = pydicom.dcmread(opened, force=True, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
-        by_uid.setdefault(str(header.get("SOPInstanceUID") or ""), file)
+        by_uid[str(header.get("SOPInstanceUID") or "")] = file
     series_uid = generate_uid()
     images = []
     for number, uid in enumerate(identity["instanceUIDs"]):

@@ -28,6 +28,7 @@ from MedCompressLib.dicom_archive.columns import decode_column, encode_column
 from MedCompressLib.dicom_archive.elements import BARE, Step, parse, rebuild
 from MedCompressLib.dicom_archive.file import Contents, write_archive
 from MedCompressLib.dicom_archive.images import Layout, join, split
+from MedCompressLib.dicom_export import export_file
 from MedCompressLib.entropy.varint import ByteReader
 
 CODEC = "wavelet"
@@ -297,6 +298,49 @@ class TestFolder:
         for folder, reason in ((tmp_path / "empty", "no file to archive"), (tmp_path / "absent", "no folder")):
             with pytest.raises(mc.MedCompressError, match=reason):
                 mc.pack(folder, tmp_path / "a.mcz")
+
+    def test_hidden_files_are_no_images_in_a_folder_nor_in_an_archive(self, tmp_path):
+        hidden = {".hidden.dcm": image(90), "s/DICOMDIR": image(91)}
+        path = packed(tmp_path, {f"{n}.dcm": image(n) for n in range(9, 12)} | hidden)
+        volume = mc.read(path)
+        assert volume.shape[0] == 3 and volume.equals(mc.read(tmp_path / "files"))
+        facts = mc.info(path)
+        assert facts["files_without_image"] == 2 and facts["series"][0]["files"] == 3
+        assert mc.read(packed(tmp_path / "alone", {".hidden.dcm": image(1)})).equals(
+            mc.read(tmp_path / "alone" / "files" / ".hidden.dcm"))
+
+    def test_the_first_file_of_a_series_is_the_same_in_a_folder_and_in_an_archive(self, tmp_path):
+        path = packed(tmp_path, {f"{n}.dcm": image(n, WindowCenter=n) for n in range(9, 12)})
+        volume = mc.read(path)
+        assert volume.metadata["DICOM"]["WindowCenter"] == 9 and volume.equals(mc.read(tmp_path / "files"))
+
+    def test_links_are_followed(self, tmp_path):
+        elsewhere = folder_of(tmp_path / "elsewhere", {"2.dcm": image(2), "deep/3.dcm": image(3)})
+        folder = folder_of(tmp_path / "files", {"1.dcm": image(1)})
+        (folder / "link").symlink_to(elsewhere)
+        mc.pack(folder, tmp_path / "a.mcz", codec=CODEC)
+        assert sorted(mc.unpack(tmp_path / "a.mcz", tmp_path / "again")) == ["1.dcm", "link/2.dcm", "link/deep/3.dcm"]
+        assert mc.read(folder).shape[0] == 3 and mc.read(folder).equals(mc.read(tmp_path / "again"))
+
+    def test_links_that_lead_back(self, tmp_path):
+        folder = folder_of(tmp_path / "files", {"s/1.dcm": image(1)})
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "back").symlink_to(folder)
+        (folder / "s" / "link").symlink_to(tmp_path / "elsewhere")
+        for use in (mc.read, lambda path: mc.pack(path, tmp_path / "a.mcz")):
+            with pytest.raises(mc.MedCompressError, match="link/back leads back"):
+                use(folder)
+
+    def test_pipes_are_left_out_or_refused(self, tmp_path):
+        folder = folder_of(tmp_path / "files", {"1.dcm": image(1)})
+        os.mkfifo(folder / "2.dcm")
+        with pytest.warns(UserWarning, match=r"2\.dcm \(not a regular file\)"):
+            volume = mc.read(folder)
+        export_file(folder, tmp_path / "out")
+        assert volume.shape[0] == 1 and np.array_equal(mc.read(tmp_path / "out").voxels, volume.voxels)
+        for options in ({}, {"series_uid": "1.2.3"}, {"others": "refuse"}):
+            with pytest.raises(mc.UnsupportedError, match=r"2\.dcm is a pipe"):
+                mc.pack(folder, tmp_path / "a.mcz", **options)
 
     def test_archive_in_its_own_folder(self, tmp_path):
         folder = folder_of(tmp_path / "files", {"a.dcm": image(1)})
