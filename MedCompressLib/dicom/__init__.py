@@ -147,6 +147,7 @@ def _read(series: Series, slices: slice | None) -> Volume:
         dataset = _dataset(path, pixels=False)
         frames += frames_of(dataset, path)
         first = first if first is not None else dataset
+    _check_uids(frames)
     order, sequence = arrange(frames)
     ordered = [frames[index] for index in order]
     repeats = 1 if sequence is None else len(sequence.values)
@@ -165,6 +166,16 @@ def _read(series: Series, slices: slice | None) -> Volume:
         kept = {name: plain(first[name].value) for name in _KEPT if first.get(name) not in (None, "")}
     kept |= _identity(ordered) | file_facts | {"rescale": rescale, "largestPositionDeviation": deviation}
     return Volume(voxels, matrix, axes, sequence, {"DICOM": kept})
+
+
+def _check_uids(frames: list[Frame]) -> None:
+    """Refuse different images that claim to be one at the same place: nothing tells which of them is right."""
+    paths: dict[tuple, Path] = {}
+    for frame in frames:
+        other = paths.setdefault((frame.instance_uid, frame.place), frame.path)
+        if frame.instance_uid and other is not frame.path:
+            raise UnsupportedError(f"{other.name} and {frame.path.name} have the same SOP Instance UID and position, "
+                                   "but their images differ; remove the one that is wrong.")
 
 
 def _dataset(path: Path, pixels: bool):

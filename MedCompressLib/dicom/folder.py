@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import MedCompressError
+from .copies import KnownImages
 
 # How the reason begins why a file was left out that is the copy of another.
 COPY = "another copy"
@@ -61,18 +62,16 @@ def scan(files: Iterable[Path]) -> tuple[list[Series], dict[Path, str]]:
     """
     found: dict[str, Series] = {}
     skipped: dict[Path, str] = {}
-    seen: dict[str, Path] = {}
+    known = KnownImages()
     for path in files:
         try:
-            uid = _add(found, path, seen)
+            _add(found, path, known)
         except OSError as error:
             skipped[path] = f"cannot be read: {error.strerror or error}"
         except _NoImageError as error:
             skipped[path] = str(error)
         except Exception as error:  # pydicom raises whatever its parser meets
             skipped[path] = f"damaged: {error}"
-        else:
-            seen[uid] = path
     ordered = sorted(found.values(), key=lambda one: (one.number is None, one.number or 0, one.uid))
     return ordered, skipped
 
@@ -125,14 +124,15 @@ def _natural(text: str) -> list[tuple[int, int | str]]:
             for part in re.split(r"(\d+)", text) if part]
 
 
-def _add(found: dict[str, Series], path: Path, seen: dict[str, Path]) -> str:
-    """Add one file to its series and return its SOP Instance UID."""
+def _add(found: dict[str, Series], path: Path, known: KnownImages) -> None:
+    """Add one file to its series."""
     header = _header(path)
     instance, uid = str(header.get("SOPInstanceUID") or ""), str(header.get("SeriesInstanceUID") or "")
-    if instance and instance in seen:
-        raise _NoImageError(f"{COPY} of {seen[instance].name}")
     frames, components = int(header.get("NumberOfFrames") or 1), int(header.get("SamplesPerPixel") or 1)
     size = (int(header.Rows), int(header.Columns), *[components] * (components > 1))
+    original = known.copy_of(path, instance)
+    if original is not None:
+        raise _NoImageError(f"{COPY} of {original.name}")
     if uid not in found:
         number = str(header.get("SeriesNumber") or "").strip()
         found[uid] = Series(uid, str(header.get("Modality") or ""), str(header.get("SeriesDescription") or "").strip(),
@@ -141,7 +141,6 @@ def _add(found: dict[str, Series], path: Path, seen: dict[str, Path]) -> str:
     series.paths.append(path)
     same = series.shape is not None and series.shape[1:] == size
     series.shape = (series.shape[0] + frames, *size) if same else None
-    return instance
 
 
 def _header(path: Path):

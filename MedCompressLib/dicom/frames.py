@@ -75,6 +75,12 @@ class Frame:
     intercept: float
     indices: dict[str, float]
 
+    @property
+    def place(self) -> tuple:
+        """Where it is in space and along the other axes, as one key."""
+        return (*self.position.tolist(), *self.orientation.ravel().tolist(), *self.spacing.tolist(),
+                *sorted(self.indices.items()))
+
 
 @contextlib.contextmanager
 def damage_reported(path: Path) -> Iterator[None]:

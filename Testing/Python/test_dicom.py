@@ -446,6 +446,32 @@ def test_other_files_are_left_out_and_reported(tmp_path):
         assert reason in text
 
 
+def test_a_copy_in_another_encoding_is_a_copy(tmp_path):
+    save(image(SOPInstanceUID="1.2.3.9"), tmp_path / "a.dcm")
+    again = image(SOPInstanceUID="1.2.3.9", PatientName="Corrected^Name")
+    again.compress(RLELossless, generate_instance_uid=False)
+    save(again, tmp_path / "b.dcm")
+    with pytest.warns(UserWarning, match=r"b\.dcm \(another copy of a\.dcm\)"):
+        assert read_series(tmp_path).shape[0] == 1
+
+
+def test_images_of_one_uid_at_different_positions_are_different_images(tmp_path):
+    arrays = save_slices(tmp_path, [(0, 0, k) for k in range(5)], SOPInstanceUID="1.2.3.9")
+    assert list_series(tmp_path)[0].shape == (5, ROWS, COLUMNS)
+    assert np.array_equal(read_series(tmp_path).voxels, arrays)
+
+
+@pytest.mark.parametrize("other", [image(pixels(1), SOPInstanceUID="1.2.3.9"),
+                                   image(SOPInstanceUID="1.2.3.9", BitsStored=9, HighBit=8),
+                                   image(SOPInstanceUID="1.2.3.9", RescaleSlope=2)])
+def test_different_images_of_one_uid_at_one_position_are_refused(tmp_path, other):
+    save_slices(tmp_path, [(1, 2, 4), (1, 2, 5)])
+    save(image(SOPInstanceUID="1.2.3.9"), tmp_path / "a.dcm")
+    save(other, tmp_path / "b.dcm")
+    with pytest.raises(UnsupportedError, match=r"a\.dcm and b\.dcm have the same SOP Instance UID"):
+        read_series(tmp_path)
+
+
 def test_missing_uids_and_missing_preamble(tmp_path):
     arrays = [pixels(0), pixels(1)]
     for k in range(2):
