@@ -28,7 +28,7 @@ def replacing(path: str | os.PathLike, overwrite: bool) -> Iterator[BinaryIO]:
         permission, a full disk).
     """
     target = _target(path, overwrite)
-    temporary = _temporary(target)
+    temporary = _temporary(target.parent)
     try:
         with _explained(path):
             file = open(temporary, "x+b")
@@ -55,7 +55,7 @@ def replacing_together(paths: list[Path], overwrite: bool) -> Iterator[Path]:
     Each of them as in `replacing`, wherever its link leads.
     """
     targets = [_target(path, overwrite) for path in paths]
-    temporary = _temporary(targets[0])
+    temporary = _temporary(targets[0].parent)
     try:
         with _explained(paths[0]):
             temporary.mkdir(0o700)
@@ -96,7 +96,7 @@ def replacing_files(folder: str | os.PathLike, names: list[str], overwrite: bool
         raise MedCompressError(f"There is no folder {target.parent}; create it first.")
     _check_free(target, names, overwrite)
     # A folder that is there stays, because it may be where somebody works, or a file system of its own.
-    temporary = (target if target.exists() else target.parent) / f".medcompress-{secrets.token_hex(8)}.part"
+    temporary = _temporary(target if target.exists() else target.parent)
     try:
         with _explained(folder):
             for new in (temporary, *_folders(temporary, names)):
@@ -177,13 +177,13 @@ def _target(path: str | os.PathLike, overwrite: bool) -> Path:
     return target
 
 
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".medcompress-{secrets.token_hex(8)}.part")
+def _temporary(folder: Path) -> Path:
+    return folder / f".medcompress-{secrets.token_hex(8)}.part"
 
 
 def _move(new: Path, target: Path) -> None:
     """Like `_take_place`, also where a link has led to another disk."""
-    beside = _temporary(target)
+    beside = _temporary(target.parent)
     try:
         shutil.move(new, beside)
         _take_place(beside, target)
