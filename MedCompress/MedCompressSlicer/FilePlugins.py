@@ -91,6 +91,11 @@ class MedCompressFileWriter:
             _report(self.parent, error)
             return False
         self.parent.writtenNodes = [properties["nodeID"]]
+        if node.GetScene() is slicer.mrmlScene:  # by the Save dialog; what is exported is a copy in a scene of its own
+            self.parent.userMessages().AddMessage(vtk.vtkCommand.WarningEvent, _(
+                "{name} was exported to {path}. A saved scene does not load volumes from such files; save the volume "
+                "in one of Slicer's own formats too, or as part of an .mrb bundle.").format(
+                    name=node.GetName(), path=properties["fileName"]))
         return True
 
     def _nodeToWrite(self, nodeID):

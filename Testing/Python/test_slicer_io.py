@@ -202,6 +202,26 @@ def test_trap_3_no_volume_is_stored_in_an_mcz_file(logic, tmp_path):
     assert restored.GetModifiedSinceRead(), "Slicer must offer to save it"
 
 
+def test_trap_3_saving_warns_and_exporting_does_not(logic, writer, tmp_path):
+    """The Save dialog writes the node itself, and shows what the writer says."""
+    import slicer
+    import vtk
+
+    node = addVolume()
+    manager = slicer.app.coreIOManager()
+    for scene, warned in ((slicer.mrmlScene, True), (None, False)):
+        messages = slicer.vtkMRMLMessageCollection()
+        if scene is None:
+            assert slicer.util.exportNode(node, str(tmp_path / "a.mcz"), {})
+            messages.AddMessages(writer.parent.userMessages(), "")
+        else:
+            properties = {"nodeID": node.GetID(), "fileName": str(tmp_path / "a.mcz")}
+            assert manager.saveNodes("MedCompressFile", properties, messages, scene)
+        kinds = [messages.GetNthMessageType(number) for number in range(messages.GetNumberOfMessages())]
+        assert kinds == [vtk.vtkCommand.WarningEvent] * warned
+        assert ("own formats too" in messages.GetAllMessagesAsString()) is warned
+
+
 def test_trap_4_a_bundle_keeps_a_restored_volume(logic, tmp_path):
     """An MRB is written in Slicer's own format whatever we do; the restored volume and its state survive it."""
     import slicer
