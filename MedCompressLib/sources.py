@@ -44,6 +44,8 @@ def open_file(data: Source) -> BinaryIO:
     path = Path(data)
     if not path.exists():
         raise MedCompressError(f"There is no file {path}; check the path.")
+    if not path.is_file() and not path.is_dir():  # opening it could wait for ever
+        raise MedCompressError(f"{path} is a pipe, a socket or a device, which cannot be searched; give a file.")
     try:
         return path.open("rb")
     except OSError as error:

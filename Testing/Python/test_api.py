@@ -423,3 +423,11 @@ def test_public_functions_are_documented():
 def test_options_of_the_wrong_kind(options, reason):
     with pytest.raises(mc.UnsupportedError, match=reason):
         mc.compress(np.zeros((2, 3, 4), np.int16), **options)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("call", [mc.read, mc.open, mc.info, mc.verify, mc.decompress, mc.preview])
+def test_pipes_are_not_waited_for(tmp_path, call):
+    os.mkfifo(tmp_path / "pipe.mcz")
+    with pytest.raises(mc.MedCompressError, match="is a pipe"):
+        call(tmp_path / "pipe.mcz")
