@@ -270,6 +270,10 @@ class TestRefusal:
 
     @pytest.mark.parametrize(("quality", "known"), [
         ({"kind": "near-lossless", "max_error": 1, "reached": {}, "regions": [0, 1]}, True),
+        ({"kind": "near-lossless", "max_error": 1, "reached": {}, "regions": [1]}, True),
+        ({"kind": "near-lossless", "max_error": 1, "reached": {}, "regions": []}, False),
+        ({"kind": "lossy", "target": {"ratio": 0}, "reached": {}, "regions": [0]}, True),
+        ({"kind": "lossy", "target": {"ratio": 0}, "reached": {}, "regions": []}, False),
         ({"kind": "near-lossless", "max_error": 0, "reached": {}}, False),
         ({"kind": "near-lossless", "max_error": 1, "reached": {}, "regions": [-1]}, False),
         ({"kind": "near-lossless", "max_error": 1, "reached": {}, "regions": [None]}, False),
