@@ -52,9 +52,9 @@ _FIELDS_NOT_KEPT = ("type", "dimension", "sizes", "encoding", "endian", "data fi
 _MAXIMUM_FILES = 1 << 20
 # Fields that are written again, and of what form they have to be.
 _NUMBER, _TEXT, _WORD = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", r'"(?:[^"\\\n\r]|\\[^\n\r])*"', r"[A-Za-z?]+"
-_VECTOR = rf"\({_NUMBER}(?:,{_NUMBER})*\)"
+_VECTOR = rf"\( *{_NUMBER}(?: *, *{_NUMBER})* *\)"
 _RESTORED_FIELDS = {"content": r"[^\n\r]+", "sample units": r"[^\n\r]+", "old min": _NUMBER, "old max": _NUMBER,
-                    "measurement frame": rf"{_VECTOR} {_VECTOR} {_VECTOR}", "space units": f"{_TEXT} {_TEXT} {_TEXT}"}
+                    "measurement frame": rf"{_VECTOR}(?: +{_VECTOR}){{2}}", "space units": f"{_TEXT} {_TEXT} {_TEXT}"}
 # The same of the three axes of a volume without components and frames.
 _RESTORED_OF_AXES = {"thicknesses": rf"(?:{_NUMBER}|nan)(?: (?:{_NUMBER}|nan)){{2}}",
                      "centers": f"{_WORD} {_WORD} {_WORD}", "labels": f"{_TEXT} {_TEXT} {_TEXT}"}

@@ -152,7 +152,8 @@ def test_kinds_of_components_are_written_again(tmp_path, kind, count):
 
 
 def test_what_is_told_of_axes_is_written_again(tmp_path):
-    fields = ['thicknesses: nan nan 2.5', 'centers: cell cell node', 'labels: "x" "y \\" z" ""', "old min: -3.5e2"]
+    fields = ['thicknesses: nan nan 2.5', 'centers: cell cell node', 'labels: "x" "y \\" z" ""', "old min: -3.5e2",
+              "measurement frame: (1, 0,0) (0,-1e0,0)  (0,0,.5)"]
     path = write_nrrd(tmp_path / "a.nrrd", "\n".join([
         "type: uchar", "dimension: 3", "sizes: 4 3 2", "space: left-posterior-superior",
         "space directions: (1,0,0) (0,1,0) (0,0,1)", *fields, "encoding: raw"]), bytes(24))
