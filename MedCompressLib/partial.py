@@ -12,6 +12,7 @@ import numpy as np
 
 from .checksum import combined_digest, slice_digests
 from .codecs import Progress
+from .codecs.raw import RawCodec
 from .container import VERBATIM, Reader
 from .decode import SlabDecoder, decode_volume, verbatim_voxels
 from .errors import UnsupportedError
@@ -54,8 +55,11 @@ def preview_volume(reader: Reader, reduction: int, budget: int | float | None, t
     decoder = SlabDecoder(reader)
     codec = decoder.codec
     if not codec.previews:
-        raise UnsupportedError(f"The file is coded with {reader.header.codec_id!r}, which has no previews; compress "
-                               "with the codec 'progressive' for them.")
+        if codec.codec_id == RawCodec.codec_id:
+            raise UnsupportedError("The file holds its samples as they are, as where no codec makes them smaller; it "
+                                   "has no previews, so decode it whole.")
+        raise UnsupportedError(f"The file is coded with {codec.codec_id!r}, which has no previews; compress with the "
+                               "codec 'progressive' for them.")
     if type(reduction) is not int or not 0 <= reduction <= codec.max_reduction:
         raise UnsupportedError(f"The reduction must be a whole number from 0 to {codec.max_reduction} for this file, "
                                f"not {reduction!r}.")

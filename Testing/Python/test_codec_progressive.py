@@ -204,9 +204,9 @@ def test_what_cannot_be_is_refused(options, words):
 
 
 def test_other_codecs_have_no_previews():
-    data = mc.compress(scan(), codec="wavelet")
-    with pytest.raises(UnsupportedError, match="progressive"):
-        mc.preview(data, reduction=1)
+    for codec, words in (("wavelet", "compress with the codec 'progressive'"), ("raw", "samples as they are")):
+        with pytest.raises(UnsupportedError, match=words):
+            mc.preview(mc.compress(scan(), codec=codec), reduction=1)
     with pytest.raises(UnsupportedError, match="budget"):
         mc.decompress(file(), slices=slice(1), budget=9999)
 
