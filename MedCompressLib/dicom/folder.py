@@ -71,7 +71,7 @@ def scan(files: Iterable[Path]) -> tuple[list[Series], dict[Path, str]]:
         except _NoImageError as error:
             skipped[path] = str(error)
         except Exception as error:  # pydicom raises whatever its parser meets
-            skipped[path] = f"damaged: {error}"
+            skipped[path] = f"damaged: {' '.join(str(error).split())}"
     ordered = sorted(found.values(), key=lambda one: (one.number is None, one.number or 0, one.uid))
     return ordered, skipped
 

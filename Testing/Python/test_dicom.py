@@ -1,5 +1,6 @@
 """DICOM series: small ones made here for every rule, and the real ones."""
 
+import shutil
 import warnings
 
 import numpy as np
@@ -470,6 +471,21 @@ def test_different_images_of_one_uid_at_one_position_are_refused(tmp_path, other
     save(other, tmp_path / "b.dcm")
     with pytest.raises(UnsupportedError, match=r"a\.dcm and b\.dcm have the same SOP Instance UID"):
         read_series(tmp_path)
+
+
+def test_reasons_are_one_line(tmp_path, monkeypatch):
+    save_slices(tmp_path, [(0, 0, 0)])
+    shutil.copy(next(tmp_path.glob("*.dcm")), tmp_path / "bad.dcm")
+    whole = pydicom.dcmread
+
+    def fails(file, **options):
+        if options.get("specific_tags") and file.name.endswith("bad.dcm"):
+            raise ValueError("one\ntwo")
+        return whole(file, **options)
+
+    monkeypatch.setattr(pydicom, "dcmread", fails)
+    with pytest.warns(UserWarning, match=r"bad\.dcm \(damaged: one two\)"):
+        list_series(tmp_path)
 
 
 def test_missing_uids_and_missing_preamble(tmp_path):
