@@ -305,8 +305,7 @@ def _open(options: argparse.Namespace) -> LazyVolume:
 
 def _series_chosen(options: argparse.Namespace, read: Callable) -> Any:
     """What `read` returns; where it finds several series, the list of them and how to choose one."""
-    from .dicom import SeveralSeriesError
-    from .errors import UnsupportedError
+    from .errors import SeveralSeriesError, UnsupportedError
 
     try:
         return read()

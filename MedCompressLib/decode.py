@@ -18,7 +18,6 @@ import numpy as np
 
 from .checksum import combined_digest, slice_digests
 from .codecs import Progress, get_codec
-from .codecs.runs import RunsCodec
 from .container import CODED, VERBATIM, Reader, StoredSlab
 from .errors import FormatError, MedCompressError, UnsupportedError
 from .lazy import LazyVolume, SlabSource
@@ -160,7 +159,7 @@ class SlabDecoder:
         if not self._n_regions:
             [samples] = self.codec.decode_layers([dict(enumerate(stored.chunks))], shape)
             return self.samples.inverse(samples, stored.residue)
-        regions = RunsCodec().decode(stored.residue, (1, *shape[1:]))
+        regions = get_codec("runs")().decode(stored.residue, (1, *shape[1:]))
         if regions.max() >= self._n_regions:
             raise FormatError("Its map of regions names one that does not exist.")
         return self.samples.inverse(self.codec.decode(stored.payload, shape, np.broadcast_to(regions, shape)))

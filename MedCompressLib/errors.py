@@ -13,5 +13,13 @@ class UnsupportedError(MedCompressError):
     """The input is valid but is something this library declines to handle; the message gives the reason."""
 
 
+class SeveralSeriesError(UnsupportedError):
+    """A folder holds several series and none was chosen; `series` lists them (`dicom.Series`)."""
+
+    def __init__(self, message: str, series: list) -> None:
+        super().__init__(message)
+        self.series = series
+
+
 class Cancelled(MedCompressError):
     """Raised by a `progress` callback to stop the work; nothing partial is left behind."""

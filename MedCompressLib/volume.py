@@ -218,7 +218,7 @@ class Volume:
 def _checked_voxels(voxels: np.ndarray, axes: str) -> np.ndarray:
     if not isinstance(voxels, np.ndarray):
         raise UnsupportedError(f"Voxels must be a numpy array, not {type(voxels).__name__}; use numpy.asarray().")
-    if isinstance(voxels, np.ma.MaskedArray):
+    if hasattr(voxels, "mask"):  # numpy.ma, which takes time to import
         raise UnsupportedError("Voxels with a mask are not supported, as it would be lost; give filled() voxels.")
     native = voxels.dtype.newbyteorder("=")
     if native not in DTYPES:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import FormatError, MedCompressError, UnsupportedError
+from ..errors import FormatError, MedCompressError, SeveralSeriesError, UnsupportedError
 from ..rescale import rescaled
 from ..slabs import slice_bounds
 from ..volume import Volume
@@ -24,14 +24,6 @@ _KEPT = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "SOPCla
          "SeriesNumber", "PatientPosition", "PhotometricInterpretation", "BitsStored", "PixelPaddingValue",
          "PixelPaddingRangeLimit", "RescaleType", "Units", "WindowCenter", "WindowWidth", "ImageType",
          "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
-
-
-class SeveralSeriesError(UnsupportedError):
-    """A folder holds several series and none was chosen; `series` lists them."""
-
-    def __init__(self, message: str, series: list[Series]) -> None:
-        super().__init__(message)
-        self.series = series
 
 
 def list_series(folder: str | Path) -> list[Series]:
